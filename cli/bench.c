@@ -1,0 +1,205 @@
+/* Time one step of a model on synthetic data. */
+#include "network.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static const char *step_text = "train", *model_text = "resnet18", *options_text, *input_text = "3x32x32", *precision_text = "auto";
+static int64_t batch = 128, threads;
+static double seconds = 10;
+static bool as_json, per_layer;
+
+static const flag flags[] = {
+    {"step", FLAG_TEXT, &step_text, "train|infer", "what to time: a training step, or the forward pass with batch norm folded"},
+    {"model", FLAG_TEXT, &model_text, "NAME", "a model of the table (resnet18)"},
+    {"options", FLAG_TEXT, &options_text, "TEXT", "its options, as in \"classes=100 stem=imagenet\""},
+    {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
+    {"batch", FLAG_INT, &batch, "N", "images a step (128)"},
+    {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16", "auto: bf16 where the CPU has it"},
+    {"threads", FLAG_INT, &threads, "N", "as many as processors unless given"},
+    {"seconds", FLAG_FLOAT, &seconds, "S", "how long to measure, after a warm-up (10)"},
+    {"per-layer", FLAG_BOOL, &per_layer, NULL, "print time, flops and bytes of every step"},
+    {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output"},
+    {0},
+};
+
+enum { MOST_STEPS = 100000, WARM_UP = 3, LEAST_STEPS = 5 };
+
+typedef struct timing {
+  double *step; /* seconds, sorted */
+  int n;
+  double flops;
+} timing;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Values with mean 0 and variance 1, the same every time. */
+static void fill(float *x, int64_t n) {
+  uint32_t state = 12345;
+  for (int64_t i = 0; i < n; i++) {
+    state = state * 1664525u + 1013904223u;
+    x[i] = ((float)(state >> 8) * 0x1p-24f - 0.5f) * 3.4641016f;
+  }
+}
+
+static rt_status measure(const network *net, const rt_feed *feeds, int n, timing *t) {
+  rt_status s = RT_OK;
+  double begin = 0;
+  for (int i = -WARM_UP; s == RT_OK && i < MOST_STEPS; i++) {
+    double start = now();
+    if (i == 0) begin = start;
+    if (i >= LEAST_STEPS && start - begin > seconds) break;
+    s = rt_plan_run(net->plan, feeds, n);
+    if (i >= 0) t->step[t->n++] = now() - start;
+  }
+  qsort(t->step, (size_t)t->n, sizeof *t->step, by_value);
+  for (int i = 0; i < rt_plan_steps(net->plan); i++) {
+    rt_step_info step;
+    rt_plan_step(net->plan, i, &step);
+    if (strstr(step.op, "conv2d") || strcmp(step.op, "linear") == 0 || strcmp(step.op, "matmul") == 0) t->flops += step.flops;
+  }
+  return s;
+}
+
+static double peak_bytes(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return (double)usage.ru_maxrss * 1024;
+}
+
+static void print_layers(const network *net) {
+  double total = 0;
+  int n = rt_plan_steps(net->plan);
+  for (int i = 0; i < n; i++) {
+    rt_step_info step;
+    rt_plan_step(net->plan, i, &step);
+    if (step.runs) total += step.seconds / (double)step.runs;
+  }
+  fprintf(stderr, "%-28s %-24s %-22s %9s %6s %9s %8s\n", "layer", "op", "kernel", "ms", "share", "Gflop/s", "GB/s");
+  for (int i = 0; i < n; i++) {
+    rt_step_info step;
+    rt_plan_step(net->plan, i, &step);
+    if (!step.runs) continue;
+    double each = step.seconds / (double)step.runs;
+    fprintf(stderr, "%-28s %-24s %-22s %9.3f %5.1f%% %9.1f %8.1f\n", step.name, step.op, step.kernel, each * 1e3, 100 * each / total,
+            step.flops / each * 1e-9, step.bytes / each * 1e-9);
+  }
+}
+
+static int print(const network *net, const timing *t, const char *precision) {
+  double best = t->step[0], median = t->step[t->n / 2], p90 = t->step[(int)((t->n - 1) * 0.9)];
+  rt_memory m = rt_plan_memory(net->plan);
+  if (!as_json) {
+    printf("%s %s, %s, batch %lld, %s, %d threads: %.1f images/s (best %.1f), step %.2f ms (best %.2f, p90 %.2f), %.0f Gflop/s, "
+           "peak memory %.0f MB, arena %.0f MB\n",
+           model_text, step_text, input_text, (long long)batch, precision, rt_threads(), (double)batch / median, (double)batch / best, median * 1e3,
+           best * 1e3, p90 * 1e3, t->flops / median * 1e-9, peak_bytes() / 1e6, (double)m.arena / 1e6);
+    return EXIT_DONE;
+  }
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddStringToObject(o, "model", model_text);
+  cJSON_AddStringToObject(o, "step", step_text);
+  cJSON_AddNumberToObject(o, "batch", (double)batch);
+  cJSON *rate = cJSON_AddObjectToObject(o, "images_per_second"), *ms = cJSON_AddObjectToObject(o, "step_ms");
+  cJSON_AddNumberToObject(rate, "best", (double)batch / best);
+  cJSON_AddNumberToObject(rate, "median", (double)batch / median);
+  cJSON_AddNumberToObject(ms, "best", best * 1e3);
+  cJSON_AddNumberToObject(ms, "median", median * 1e3);
+  cJSON_AddNumberToObject(ms, "p90", p90 * 1e3);
+  cJSON_AddNumberToObject(o, "peak_memory_bytes", peak_bytes());
+  cJSON_AddNumberToObject(o, "arena_bytes", (double)m.arena);
+  cJSON_AddNumberToObject(o, "gflops", t->flops / median * 1e-9);
+  cJSON_AddStringToObject(o, "precision", precision);
+  cJSON_AddNumberToObject(o, "threads", rt_threads());
+  char *text = cJSON_Print(o);
+  if (text) puts(text);
+  cJSON_free(text);
+  cJSON_Delete(o);
+  return text ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int bench(bool training, bool bf16, const int64_t *input, int rank) {
+  network net;
+  rt_plan_options plan = {.profile = per_layer};
+  rt_status s = network_open(&net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16, &plan);
+  if (s != RT_OK) return complain(s);
+  int64_t dim[8] = {batch}, n = 1;
+  for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
+  float rate = 0.01f;
+  rt_feed feeds[] = {{"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}};
+  int n_feeds = training ? 3 : 1;
+  s = rt_plan_bind(net.plan, feeds, n_feeds); /* refuses what doesn't fit before anything is allocated */
+  if (s == RT_OK) s = rt_store_init(net.store, 1);
+  timing t = {0};
+  float *x = NULL;
+  int64_t *target = NULL;
+  if (s == RT_OK) {
+    for (int i = 0; i <= rank; i++) n *= dim[i];
+    x = malloc((size_t)n * sizeof *x);
+    target = calloc((size_t)batch, sizeof *target);
+    t.step = malloc(MOST_STEPS * sizeof *t.step);
+  }
+  int status = EXIT_FAILED;
+  if (s != RT_OK) {
+    status = complain(s);
+  } else if (!x || !target || !t.step) {
+    complain_usage("out of memory for the synthetic batch");
+  } else {
+    fill(x, n);
+    for (int64_t i = 0; i < batch; i++) target[i] = i % 2;
+    feeds[0].data = x;
+    feeds[1].data = target;
+    s = measure(&net, feeds, n_feeds, &t);
+    status = s == RT_OK ? print(&net, &t, bf16 ? "bf16" : "fp32") : complain(s);
+    if (s == RT_OK && per_layer) print_layers(&net);
+  }
+  free(x);
+  free(target);
+  free(t.step);
+  network_close(&net);
+  return status;
+}
+
+static int run(const char *const *arguments, int n) {
+  (void)arguments;
+  (void)n;
+  int64_t input[8];
+  rt_machine m;
+  bool training = strcmp(step_text, "train") == 0;
+  if (!training && strcmp(step_text, "infer") != 0) return complain_usage("--step %s: expected train or infer", step_text);
+  if (batch < 1) return complain_usage("--batch %lld: expected a number above 0", (long long)batch);
+  if (!(seconds >= 0 && seconds <= 86400)) return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
+  int rank = parse_shape(input_text, input, 6);
+  if (!rank) return EXIT_USAGE;
+  if (threads && rt_set_threads(threads > INT32_MAX || threads < 0 ? -1 : (int)threads) != RT_OK) return complain(RT_E_ARGUMENT);
+  rt_machine_info(&m);
+  bool bf16 = strcmp(precision_text, "bf16") == 0;
+  if (strcmp(precision_text, "auto") == 0)
+    bf16 = m.bf16;
+  else if (!bf16 && strcmp(precision_text, "fp32") != 0)
+    return complain_usage("--precision %s: expected auto, fp32 or bf16", precision_text);
+  return bench(training, bf16, input, rank);
+}
+
+const command command_bench = {
+    .name = "bench",
+    .arguments = "",
+    .summary = "time a training step or a forward pass on synthetic data",
+    .example = "retort bench --step train --model resnet18 --input 3x32x32 --batch 128 --precision bf16",
+    .flags = flags,
+    .run = run,
+};

@@ -1,0 +1,54 @@
+# What retort is built on. scripts/setup installs what is missing.
+
+# Debian's packages without a CMake file of their own: imports a target, or leaves it out if not found.
+function(retort_find target header library)
+  find_path(${target}_INCLUDE_DIR ${header})
+  find_library(${target}_LIBRARY ${library})
+  mark_as_advanced(${target}_INCLUDE_DIR ${target}_LIBRARY)
+  if(${target}_INCLUDE_DIR AND ${target}_LIBRARY)
+    add_library(${target} UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(${target} PROPERTIES
+      IMPORTED_LOCATION ${${target}_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE_DIR})
+  endif()
+endfunction()
+
+retort_find(cjson cjson/cJSON.h cjson)  # the command's JSON
+retort_find(cmocka cmocka.h cmocka)     # the tests
+if(NOT TARGET cjson)
+  message(FATAL_ERROR "cJSON is not installed: run scripts/setup --for build (Debian: libcjson-dev)")
+endif()
+
+set(retort_libraries m)
+
+find_package(Threads REQUIRED)
+list(APPEND retort_libraries Threads::Threads)
+if(RETORT_THREADS STREQUAL "openmp")
+  find_package(OpenMP REQUIRED COMPONENTS C)
+  list(APPEND retort_libraries OpenMP::OpenMP_C)
+  target_compile_definitions(retort_flags INTERFACE RT_THREADS_OPENMP=1)
+elseif(RETORT_THREADS STREQUAL "pthreads")
+  target_compile_definitions(retort_flags INTERFACE RT_THREADS_PTHREADS=1)
+else()
+  message(FATAL_ERROR "RETORT_THREADS is '${RETORT_THREADS}'; it can be openmp or pthreads")
+endif()
+
+# oneDNN: the system's where it is new enough, else the copy that scripts/setup unpacks, which is then
+# installed with retort, in a directory of its own so that it hides no other.
+set(RETORT_ONEDNN_BUNDLED OFF)
+if(RETORT_ONEDNN)
+  find_package(dnnl 3.2 CONFIG QUIET)
+  if(NOT TARGET DNNL::dnnl)
+    set(RETORT_ONEDNN_DIR ${PROJECT_SOURCE_DIR}/build/deps/onednn)
+    if(NOT EXISTS ${RETORT_ONEDNN_DIR}/lib/libdnnl.so.3)
+      message(FATAL_ERROR "oneDNN >= 3.2 is neither installed nor in build/deps/onednn: "
+        "run scripts/setup --for build, or configure with -DRETORT_ONEDNN=OFF (slow, reference kernels only)")
+    endif()
+    set(RETORT_ONEDNN_BUNDLED ON)
+    add_library(DNNL::dnnl SHARED IMPORTED GLOBAL)
+    set_target_properties(DNNL::dnnl PROPERTIES
+      IMPORTED_LOCATION ${RETORT_ONEDNN_DIR}/lib/libdnnl.so.3 IMPORTED_SONAME libdnnl.so.3
+      INTERFACE_INCLUDE_DIRECTORIES ${RETORT_ONEDNN_DIR}/include)
+  endif()
+  list(APPEND retort_libraries DNNL::dnnl)
+  target_compile_definitions(retort_flags INTERFACE RT_WITH_DNN=1)
+endif()

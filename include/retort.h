@@ -1,0 +1,274 @@
+/* retort: make neural networks small and fast on CPUs. The only public header.
+ *
+ * Every fallible function returns an rt_status; rt_error() then gives the sentence: which file, node or tensor, what was
+ * expected, what was found, what to do. The library never prints, exits or aborts. Objects made by rt_X_new are freed by
+ * rt_X_free. A graph under construction keeps its first error: builders return NULL from then on, and rt_graph_status
+ * tells it once at the end. Shapes are logical, in PyTorch's order (N, C, H, W), whatever the memory layout.
+ *
+ * One thread at a time may use a store and what was made over it; different stores are independent. */
+#ifndef RETORT_H
+#define RETORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RT_API __attribute__((visibility("default")))
+
+#define RT_STATUS_LIST(X) \
+  X(RT_OK, "ok") \
+  X(RT_E_MEMORY, "out of memory") \
+  X(RT_E_ARGUMENT, "wrong argument") \
+  X(RT_E_SHAPE, "shapes do not fit") \
+  X(RT_E_UNKNOWN, "unknown name") \
+  X(RT_E_UNSUPPORTED, "not supported") \
+  X(RT_E_RANGE, "value out of range") \
+  X(RT_E_IO, "input or output failed") \
+  X(RT_E_INTERNAL, "internal error")
+
+typedef enum rt_status {
+#define RT_ID(id, text) id,
+  RT_STATUS_LIST(RT_ID)
+#undef RT_ID
+} rt_status;
+
+RT_API const char *rt_status_name(rt_status status);
+/* The sentence of the last failure on this thread. Valid until the next one. */
+RT_API const char *rt_error(void);
+RT_API const char *rt_version(void);
+
+/* X(identifier, name, bytes, is floating) */
+#define RT_DTYPE_LIST(X) \
+  X(RT_F32, "f32", 4, true) \
+  X(RT_BF16, "bf16", 2, true) \
+  X(RT_F16, "f16", 2, true) \
+  X(RT_F64, "f64", 8, true) \
+  X(RT_S64, "s64", 8, false) \
+  X(RT_S32, "s32", 4, false) \
+  X(RT_S8, "s8", 1, false) \
+  X(RT_U8, "u8", 1, false) \
+  X(RT_BOOL, "bool", 1, false)
+
+typedef enum rt_dtype {
+#define RT_ID(id, name, size, is_float) id,
+  RT_DTYPE_LIST(RT_ID)
+#undef RT_ID
+} rt_dtype;
+
+RT_API const char *rt_dtype_name(rt_dtype dtype);
+
+/* ---- threads ---- */
+
+/* Threads that every loop uses; at first, as many as there are processors (or OMP_NUM_THREADS). */
+RT_API int rt_threads(void);
+RT_API rt_status rt_set_threads(int n);
+
+/* ---- store: the variables, by name ---- */
+
+typedef struct rt_store rt_store;
+
+typedef enum rt_init_kind {
+  RT_INIT_ZERO,
+  RT_INIT_CONSTANT, /* a */
+  RT_INIT_UNIFORM,  /* in [a, b) */
+  RT_INIT_NORMAL,   /* mean a, standard deviation b */
+} rt_init_kind;
+
+typedef struct rt_init {
+  rt_init_kind kind;
+  double a, b;
+} rt_init;
+
+RT_API rt_status rt_store_new(rt_store **out);
+RT_API void rt_store_free(rt_store *store); /* after every graph and plan over it */
+/* Give every variable its initial value, drawn from `seed` and its name: the order of declaration doesn't matter. */
+RT_API rt_status rt_store_init(rt_store *store, uint64_t seed);
+/* Copy a whole variable in or out, row major in its own dtype; `bytes` must be its size. */
+RT_API rt_status rt_store_set(rt_store *store, const char *name, const void *data, size_t bytes);
+RT_API rt_status rt_store_get(rt_store *store, const char *name, void *data, size_t bytes);
+
+/* Another name for a variable: tied weights. Graphs that ask for `name` get the variable `of` itself. */
+RT_API rt_status rt_store_alias(rt_store *store, const char *name, const char *of);
+
+typedef struct rt_variable_info {
+  const char *name;
+  rt_dtype dtype;
+  int rank;
+  const int64_t *dim;
+  bool parameter; /* false: statistics and optimizer state */
+} rt_variable_info;
+RT_API int rt_store_count(const rt_store *store);
+RT_API rt_status rt_store_info(const rt_store *store, int i, rt_variable_info *out);
+
+/* ---- graph ---- */
+
+typedef struct rt_graph rt_graph;
+typedef struct rt_value rt_value;
+typedef int64_t rt_dim; /* a number, or a symbol made by rt_symbol */
+
+RT_API rt_status rt_graph_new(rt_store *store, rt_graph **out); /* borrows the store */
+RT_API void rt_graph_free(rt_graph *graph);
+/* RT_OK, or the first failure of building; restores its sentence. */
+RT_API rt_status rt_graph_status(const rt_graph *graph);
+
+/* A dimension that stays open until a plan binds it: "batch", "length". The same name is the same symbol. */
+RT_API rt_dim rt_symbol(rt_graph *graph, const char *name);
+RT_API rt_value *rt_input(rt_graph *graph, const char *name, rt_dtype dtype, int rank, const rt_dim *dim);
+/* A scalar f32 input that a schedule may change from step to step without a new plan. Where it isn't fed it has the
+ * value `fallback`; NaN means that it must be fed. */
+RT_API rt_value *rt_scalar_input(rt_graph *graph, const char *name, double fallback);
+RT_API rt_value *rt_constant(rt_graph *graph, rt_dtype dtype, int rank, const int64_t *dim, const void *data); /* copied */
+RT_API rt_value *rt_scalar(rt_graph *graph, double value); /* f32 constant of rank 0 */
+/* A trainable variable; shared with every other graph over the store that names it. Takes the scope's prefix. */
+RT_API rt_value *rt_parameter(rt_graph *graph, const char *name, int rank, const int64_t *dim, rt_init init);
+/* A variable that no optimizer touches: running statistics, queues. */
+RT_API rt_value *rt_statistic(rt_graph *graph, const char *name, rt_dtype dtype, int rank, const int64_t *dim, rt_init init);
+
+/* Names of nodes and variables made until the matching pop begin with "name.". */
+RT_API void rt_scope_push(rt_graph *graph, const char *name);
+RT_API void rt_scope_pop(rt_graph *graph);
+
+/* Any op of the table (rt_op_count, rt_op_name): options as in "stride=2 padding=1". An optional input left out is
+ * NULL. `name` may be NULL. Returns the first output. */
+RT_API rt_value *rt_apply(rt_graph *graph, const char *op, const char *name, rt_value *const *in, int n_in, const char *options);
+/* Another output of the node that made this value. */
+RT_API rt_value *rt_output(rt_value *value, int index);
+/* Keep a value as a result, under this name, whatever passes do. */
+RT_API void rt_mark_output(rt_graph *graph, const char *name, rt_value *value);
+RT_API rt_value *rt_find(rt_graph *graph, const char *name); /* a marked output or an input, else NULL */
+
+RT_API int rt_op_count(void);
+RT_API const char *rt_op_name(int i);
+
+/* Layers that people write by hand; parameters are named "name.weight", "name.bias", as PyTorch's modules name them,
+ * and start as PyTorch's start. x: N×C×H×W for conv2d, batch norm, pooling; …×K for linear. */
+RT_API rt_value *rt_conv2d(rt_graph *graph, const char *name, rt_value *x, int64_t out_channels, int64_t kernel, bool bias,
+                           const char *options);
+RT_API rt_value *rt_linear(rt_graph *graph, const char *name, rt_value *x, int64_t out_features, bool bias);
+/* Batch norm in training form; the pass rt_eval turns it into its evaluation form. */
+RT_API rt_value *rt_batch_norm(rt_graph *graph, const char *name, rt_value *x);
+RT_API rt_value *rt_layer_norm(rt_graph *graph, const char *name, rt_value *x);
+RT_API rt_value *rt_embedding(rt_graph *graph, const char *name, rt_value *ids, int64_t count, int64_t width);
+RT_API rt_value *rt_dropout(rt_graph *graph, const char *name, rt_value *x, rt_value *rate);
+RT_API rt_value *rt_relu(rt_graph *graph, rt_value *x);
+RT_API rt_value *rt_add(rt_graph *graph, rt_value *a, rt_value *b);
+RT_API rt_value *rt_sub(rt_graph *graph, rt_value *a, rt_value *b);
+RT_API rt_value *rt_mul(rt_graph *graph, rt_value *a, rt_value *b);
+RT_API rt_value *rt_div(rt_graph *graph, rt_value *a, rt_value *b);
+/* Mean cross-entropy of logits (N×C) and targets (N class numbers, s64; or N×C probabilities): sum / count. */
+RT_API rt_value *rt_cross_entropy(rt_graph *graph, rt_value *logits, rt_value *target, const char *options);
+
+/* Text, one line a node; or Graphviz's DOT. Freed with rt_text_free. */
+RT_API rt_status rt_graph_text(const rt_graph *graph, char **out);
+RT_API rt_status rt_graph_dot(const rt_graph *graph, char **out);
+RT_API void rt_text_free(char *text);
+
+/* ---- passes: graph to graph ---- */
+
+/* Emit the gradient of a scalar into its own graph. wrt[i] gets its gradient in grad[i], NULL where none reaches it. */
+RT_API rt_status rt_gradients(rt_value *loss, rt_value *const *wrt, int n, rt_value **grad);
+
+/* Each of these replaces *graph by a rewritten one (the old one is freed); on failure it stays as it was. `scope` limits
+ * the pass to nodes whose name begins with it; NULL means all. */
+RT_API rt_status rt_pass_eval(rt_graph **graph, const char *scope);           /* evaluation form, no dropout */
+RT_API rt_status rt_pass_fold_batch_norm(rt_graph **graph, const char *scope); /* evaluation form into conv weights */
+RT_API rt_status rt_pass_fuse(rt_graph **graph, const char *scope);           /* + add + relu into conv and batch norm */
+RT_API rt_status rt_pass_cast(rt_graph **graph, const char *scope, rt_dtype dtype); /* compute in bf16 */
+RT_API rt_status rt_pass_layout(rt_graph **graph);
+RT_API rt_status rt_pass_prune(rt_graph **graph);
+
+/* ---- plan ---- */
+
+typedef struct rt_plan rt_plan;
+
+typedef enum rt_kernels { RT_KERNELS_AUTO, RT_KERNELS_REFERENCE } rt_kernels;
+
+typedef struct rt_plan_options {
+  rt_kernels kernels;
+  int64_t memory_limit; /* bytes; 0: what the machine has available */
+  bool profile;         /* time every node */
+} rt_plan_options;
+
+/* Runs the marked outputs and assigns of a graph. Borrows graph and store; each set of shapes that inputs arrive with is
+ * bound once and kept, and all of them share one arena. */
+RT_API rt_status rt_plan_new(rt_graph *graph, const rt_plan_options *options, rt_plan **out);
+RT_API void rt_plan_free(rt_plan *plan);
+
+typedef struct rt_feed {
+  const char *name; /* of the input */
+  int rank;
+  const int64_t *dim;
+  const void *data; /* row major, in the input's dtype */
+} rt_feed;
+
+typedef struct rt_result {
+  rt_dtype dtype;
+  int rank;
+  int64_t dim[8];
+  const void *data; /* row major; valid until the plan, or another of the same store, runs again */
+} rt_result;
+
+/* Bind shapes only (data may be NULL): memory is planned, nothing runs. rt_plan_memory is known after it. */
+RT_API rt_status rt_plan_bind(rt_plan *plan, const rt_feed *feeds, int n);
+RT_API rt_status rt_plan_run(rt_plan *plan, const rt_feed *feeds, int n);
+RT_API rt_status rt_plan_result(const rt_plan *plan, const char *output, rt_result *out);
+
+typedef struct rt_memory {
+  int64_t arena;      /* activations, gradients and workspaces of the largest binding so far */
+  int64_t persistent; /* derived weights kept between runs */
+  int64_t store;      /* variables */
+} rt_memory;
+RT_API rt_memory rt_plan_memory(const rt_plan *plan);
+
+typedef struct rt_step_info {
+  const char *name, *op, *kernel;
+  rt_dtype dtype;  /* of its first output */
+  int rank;
+  int64_t dim[8];
+  double seconds;  /* of all profiled runs */
+  int64_t runs;
+  double flops, bytes; /* of one run: arithmetic, and memory read and written at least once */
+} rt_step_info;
+/* Steps of the binding that ran last. */
+RT_API int rt_plan_steps(const rt_plan *plan);
+RT_API rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out);
+
+/* ---- training ---- */
+
+/* Append gradients and an optimizer to a graph whose marked output `loss` is a scalar. Every trainable parameter that
+ * the loss reaches gets a step. options as in "optimizer=sgd momentum=0.9 weight_decay=5e-4 nesterov=true"; the learning
+ * rate is the scalar input "lr". */
+RT_API rt_status rt_pass_train(rt_graph **graph, const char *loss, const char *options);
+
+/* ---- models ---- */
+
+RT_API int rt_model_count(void);
+RT_API const char *rt_model_name(int i);
+/* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar". */
+RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const char *options);
+
+/* ---- the machine ---- */
+
+typedef struct rt_machine {
+  char cpu[64];
+  const char *isa;     /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
+  const char *simd;    /* which build of our own loops runs */
+  char backend[64];   /* "oneDNN 3.2.0 (…)" or "reference" */
+  bool bf16, vnni, amx;
+  int64_t l1, l2, l3; /* data cache bytes; 0 where unknown */
+  int64_t memory;     /* bytes available */
+} rt_machine;
+RT_API void rt_machine_info(rt_machine *out);
+
+/* Blocks that the library has asked the heap for so far, and those still live. */
+RT_API void rt_heap_counts(int64_t *calls, int64_t *live);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

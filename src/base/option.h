@@ -1,0 +1,58 @@
+/* An option is described once, in a table: parsing, range checks, printing and help are all read off it.
+ * Text form: "stride=2 padding=1,0 approximate=tanh" (spaces between options, commas inside a list). */
+#ifndef RT_BASE_OPTION_H
+#define RT_BASE_OPTION_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+#include <math.h>
+#include <stdint.h>
+
+enum { RT_MAX_INTS = 16 };
+
+typedef struct rt_ints {
+  int n;
+  int64_t v[RT_MAX_INTS];
+} rt_ints;
+
+typedef enum rt_option_type {
+  RT_OPT_INT,    /* int64_t */
+  RT_OPT_PAIR,   /* int64_t[2]; one number given means both */
+  RT_OPT_INTS,   /* rt_ints */
+  RT_OPT_FLOAT,  /* double */
+  RT_OPT_BOOL,   /* bool */
+  RT_OPT_CHOICE, /* int: index into `choices`, "a|b|c" */
+  RT_OPT_TEXT,   /* const char *, in the arena */
+} rt_option_type;
+
+typedef struct rt_option {
+  const char *name; /* NULL ends a table */
+  rt_option_type type;
+  size_t offset;        /* of the field in the options' struct */
+  const char *fallback; /* default, in text form; NULL: must be given */
+  double min, max;      /* inclusive, for numbers; both 0 means unbounded */
+  const char *choices;
+  const char *help;
+} rt_option;
+
+/* Fill `options` (a zeroed struct) with defaults and then with what `text` says (NULL: defaults only).
+ * An unknown name, a wrong type or an impossible value is an error that begins with `what`. */
+rt_status rt_options_parse(const rt_option *table, void *options, const char *text, rt_arena *arena, const char *what);
+/* Set one option; used where options come one by one (the command line). */
+rt_status rt_option_set(const rt_option *table, void *options, const char *name, const char *value, rt_arena *arena,
+                        const char *what);
+/* Those that differ from their defaults, in text form. */
+void rt_options_print(const rt_option *table, const void *options, rt_strbuf *out);
+const rt_option *rt_option_find(const rt_option *table, const char *name, size_t length);
+
+/* The candidate most like `word` by edit distance, or NULL when none is near: for "did you mean". */
+typedef struct rt_nearest {
+  const char *word, *best;
+  int distance;
+} rt_nearest;
+void rt_nearest_offer(rt_nearest *nearest, const char *candidate);
+const char *rt_nearest_hint(const rt_nearest *nearest, char *buffer, size_t size); /* "" or " (did you mean x?)" */
+
+#endif

@@ -1,0 +1,25 @@
+/* Inner loops, compiled once per instruction set and chosen at run time. A file simd_X.c is compiled with -DRT_ISA=base,
+ * avx2, …; its functions are named name_dtype_isa (simd_isa.h) and listed in simd.def. */
+#ifndef RT_KERNEL_SIMD_H
+#define RT_KERNEL_SIMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* w = keep w - rate m / (sqrt(v) root + eps), with both bias corrections in rate and root. */
+typedef struct rt_adamw_step {
+  float beta1, beta2, eps, keep, rate, root;
+} rt_adamw_step;
+
+typedef struct rt_simd {
+#define LOOP(name, parameters) void(*name) parameters;
+#define LOOPS(name, parameters) void(*name[2]) parameters;
+#include "kernel/simd.def"
+#undef LOOP
+#undef LOOPS
+} rt_simd;
+
+/* For the instruction set in effect (rt_cpu_get). */
+const rt_simd *rt_simd_get(void);
+
+#endif

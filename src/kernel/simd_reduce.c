@@ -1,0 +1,84 @@
+/* Sums over many elements: f32 in short runs, f64 across them. */
+#ifndef RT_SELF
+#define RT_SELF "kernel/simd_reduce.c"
+#include "kernel/simd_isa.h"
+
+enum { LANES = 32 };
+
+/* Lanes are added up in an order of our own, whatever the vector length. */
+static inline double sum_of_lanes(const float *lane) {
+  double s = 0;
+  for (int i = 0; i < LANES; i++) s += (double)lane[i];
+  return s;
+}
+
+#include "kernel/simd_each.h"
+#else
+
+void RT_EACH(sum)(const void *xp, int64_t n, double *sum) {
+  const element *x = xp;
+  double total = 0;
+  int64_t i = 0;
+  while (i + LANES <= n) {
+    float lane[LANES] = {0};
+    for (int run = 0; run < 32 && i + LANES <= n; run++, i += LANES) {
+#pragma omp simd
+      for (int64_t j = 0; j < LANES; j++) lane[j] += get(x, i + j);
+    }
+    total += sum_of_lanes(lane);
+  }
+  for (; i < n; i++) total += (double)get(x, i);
+  *sum = total;
+}
+
+void RT_EACH(column_sums)(const void *xp, int64_t rows, int64_t c, double *sums) {
+  const element *x = xp;
+  for (int64_t i = 0; i < c; i++) sums[i] = 0;
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4, x += 4 * c) {
+#pragma omp simd
+    for (int64_t i = 0; i < c; i++)
+      sums[i] += (double)((get(x, i) + get(x, c + i)) + (get(x, 2 * c + i) + get(x, 3 * c + i)));
+  }
+  for (; r < rows; r++, x += c) {
+#pragma omp simd
+    for (int64_t i = 0; i < c; i++) sums[i] += (double)get(x, i);
+  }
+}
+
+void RT_EACH(squared_distance)(const void *xp, const void *yp, int64_t n, double *sum) {
+  const element *x = xp, *y = yp;
+  double total = 0;
+  int64_t i = 0;
+  while (i + LANES <= n) {
+    float lane[LANES] = {0};
+    for (int run = 0; run < 32 && i + LANES <= n; run++, i += LANES) {
+#pragma omp simd
+      for (int64_t j = 0; j < LANES; j++) {
+        float d = get(x, i + j) - get(y, i + j);
+        lane[j] += d * d;
+      }
+    }
+    total += sum_of_lanes(lane);
+  }
+  for (; i < n; i++) {
+    double d = (double)get(x, i) - (double)get(y, i);
+    total += d * d;
+  }
+  *sum = total;
+}
+
+void RT_EACH(scaled_difference)(const void *xp, const void *yp, void *dp, int64_t n, float scale) {
+  const element *x = xp, *y = yp;
+  element *d = dp;
+  float buffer[512];
+  for (int64_t from = 0; from < n; from += 512) {
+    int64_t some = n - from < 512 ? n - from : 512;
+    float *out = out_begin(d + from, buffer);
+#pragma omp simd
+    for (int64_t i = 0; i < some; i++) out[i] = scale * (get(x, from + i) - get(y, from + i));
+    out_end(out, d + from, some);
+  }
+}
+
+#endif

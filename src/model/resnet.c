@@ -1,0 +1,95 @@
+/* Deep residual networks (He, Zhang, Ren, Sun 2016), version 1.5 as torchvision has it: the stride of a bottleneck is in
+ * its 3×3 convolution. The CIFAR stem is one 3×3 convolution of stride 1 and no pooling. */
+#include "model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+
+typedef struct resnet_options {
+  int64_t classes, width;
+  int stem;
+} resnet_options;
+
+enum { STEM_CIFAR, STEM_IMAGENET };
+
+static const rt_option options[] = {
+    {"classes", RT_OPT_INT, offsetof(resnet_options, classes), "10", 1, 1e9, NULL, "width of the logits"},
+    {"stem", RT_OPT_CHOICE, offsetof(resnet_options, stem), "cifar", 0, 0, "cifar|imagenet", "3×3 stride 1, or 7×7 stride 2 and max pooling"},
+    {"width", RT_OPT_INT, offsetof(resnet_options, width), "64", 1, 65536, NULL, "channels of the first stage"},
+    {0},
+};
+
+typedef struct resnet_variant {
+  int blocks[4];
+  bool bottleneck;
+} resnet_variant;
+
+/* A convolution without bias, normal with variance 2/fan_out as torchvision starts them, and its batch norm. */
+static rt_value *conv_norm(rt_graph *g, const char *conv, const char *norm, rt_value *x, int64_t out, int64_t kernel, int64_t stride) {
+  char text[64], weight[64];
+  if (!x) return NULL;
+  snprintf(text, sizeof text, "stride=%lld padding=%lld", (long long)stride, (long long)(kernel / 2));
+  snprintf(weight, sizeof weight, "%s.weight", conv);
+  int64_t dim[] = {out, x->type.dim[1], kernel, kernel};
+  rt_init init = {RT_INIT_NORMAL, 0, sqrt(2.0 / (double)(out * kernel * kernel))};
+  rt_value *in[] = {x, rt_parameter(g, weight, 4, dim, init)};
+  return rt_batch_norm(g, norm, rt_apply(g, "conv2d", conv, in, 2, text));
+}
+
+static rt_value *block(rt_graph *g, rt_value *x, bool bottleneck, int64_t width, int64_t stride) {
+  int64_t out = bottleneck ? 4 * width : width;
+  rt_value *y;
+  if (bottleneck) {
+    y = rt_relu(g, conv_norm(g, "conv1", "bn1", x, width, 1, 1));
+    y = rt_relu(g, conv_norm(g, "conv2", "bn2", y, width, 3, stride));
+    y = conv_norm(g, "conv3", "bn3", y, out, 1, 1);
+  } else {
+    y = rt_relu(g, conv_norm(g, "conv1", "bn1", x, width, 3, stride));
+    y = conv_norm(g, "conv2", "bn2", y, width, 3, 1);
+  }
+  rt_value *identity = x;
+  if (x && (stride != 1 || x->type.dim[1] != out)) identity = conv_norm(g, "downsample.0", "downsample.1", x, out, 1, stride);
+  return rt_relu(g, rt_add(g, y, identity));
+}
+
+static rt_value *build(rt_graph *g, rt_value *x, const void *variant, const void *opts) {
+  const resnet_variant *v = variant;
+  const resnet_options *o = opts;
+  char name[16], text[RT_TYPE_TEXT];
+  if (x->type.rank != 4 || x->type.dim[1] <= 0)
+    return rt_graph_failed(g, rt_fail(RT_E_SHAPE, "resnet: its input must be N×C×H×W with C known, found %s",
+                                      rt_type_text(g, &x->type, text, sizeof text)));
+  bool large = o->stem == STEM_IMAGENET;
+  x = rt_relu(g, conv_norm(g, "conv1", "bn1", x, o->width, large ? 7 : 3, large ? 2 : 1));
+  if (large) x = rt_apply(g, "max_pool2d", "maxpool", &x, 1, "kernel=3 stride=2 padding=1");
+  for (int stage = 0; stage < 4; stage++) {
+    snprintf(name, sizeof name, "layer%d", stage + 1);
+    rt_scope_push(g, name);
+    for (int i = 0; i < v->blocks[stage]; i++) {
+      snprintf(name, sizeof name, "%d", i);
+      rt_scope_push(g, name);
+      x = block(g, x, v->bottleneck, o->width << stage, stage > 0 && i == 0 ? 2 : 1);
+      rt_scope_pop(g);
+    }
+    rt_scope_pop(g);
+  }
+  x = rt_apply(g, "adaptive_avg_pool2d", "avgpool", &x, 1, NULL);
+  x = rt_apply(g, "flatten", NULL, &x, 1, NULL);
+  return rt_linear(g, "fc", x, o->classes, true);
+}
+
+#define RESNET(label, deep, a, b, c, d) \
+  const rt_model_row rt_model_row_resnet##label = { \
+      .name = "resnet" #label, \
+      .summary = "residual network of " #label " layers", \
+      .options = options, \
+      .options_size = sizeof(resnet_options), \
+      .variant = &(const resnet_variant){{a, b, c, d}, deep}, \
+      .build = build, \
+  }
+
+RESNET(18, false, 2, 2, 2, 2);
+RESNET(34, false, 3, 4, 6, 3);
+RESNET(50, true, 3, 4, 6, 3);
+RESNET(101, true, 3, 4, 23, 3);
+RESNET(152, true, 3, 8, 36, 3);

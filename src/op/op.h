@@ -1,0 +1,126 @@
+/* The table of ops. A row is everything about an op: see rt_op in graph/graph.h. */
+#ifndef RT_OP_OP_H
+#define RT_OP_OP_H
+
+#include "graph/graph.h"
+
+/* X(name) for each row: declares rt_op_row_<name>. */
+#define ROW(name) extern const rt_op rt_op_row_##name;
+#include "op/op.def"
+#undef ROW
+#define RT_OP(name) (&rt_op_row_##name)
+
+const rt_op *rt_op_find(const char *name); /* NULL when there is none */
+const rt_op *rt_op_at(int i);
+
+/* ---- option structs that more than one room reads ---- */
+
+typedef struct rt_conv2d_attr {
+  int64_t stride[2], padding[2], dilation[2], groups;
+  int activation; /* rt_activation: applied to the sum of convolution, bias and residual */
+} rt_conv2d_attr;
+
+typedef enum rt_activation { RT_ACTIVATION_NONE, RT_ACTIVATION_RELU } rt_activation;
+
+typedef struct rt_batch_norm_attr {
+  double eps, momentum; /* running = (1 - momentum) running + momentum batch, as in PyTorch */
+  int activation;       /* applied to the sum of the normalised value and residual */
+} rt_batch_norm_attr;
+
+typedef struct rt_batch_norm_backward_attr {
+  rt_batch_norm_attr forward;
+  bool residual; /* a fourth output: its gradient */
+} rt_batch_norm_backward_attr;
+
+typedef struct rt_layer_norm_attr {
+  double eps;
+} rt_layer_norm_attr;
+
+typedef struct rt_matmul_attr {
+  bool transpose_a, transpose_b; /* of the last two dimensions */
+  bool f32;                      /* an f32 product of bf16 factors: parameter gradients */
+} rt_matmul_attr;
+
+typedef struct rt_pool2d_attr {
+  int64_t kernel[2], stride[2], padding[2]; /* stride 0: the kernel's */
+  bool ceil_mode, count_include_pad;
+} rt_pool2d_attr;
+
+typedef struct rt_adaptive_pool2d_attr {
+  int64_t output_size[2];
+} rt_adaptive_pool2d_attr;
+
+typedef struct rt_reduce_attr {
+  rt_ints axes; /* empty: all */
+  bool keepdim;
+} rt_reduce_attr;
+
+typedef struct rt_axis_attr {
+  int64_t axis;
+} rt_axis_attr;
+
+typedef struct rt_reshape_attr {
+  rt_ints shape; /* 0: the input's own dimension; one -1: whatever is left */
+} rt_reshape_attr;
+
+typedef struct rt_flatten_attr {
+  int64_t start, end;
+} rt_flatten_attr;
+
+typedef struct rt_transpose_attr {
+  rt_ints perm; /* empty: the order reversed */
+} rt_transpose_attr;
+
+typedef struct rt_slice_attr {
+  int64_t axis, start, end, step; /* negative start and end count from the end of the axis */
+} rt_slice_attr;
+
+typedef struct rt_pad_attr {
+  rt_ints pads; /* before and after, axis by axis from the first */
+  double value;
+} rt_pad_attr;
+
+typedef struct rt_reorder_attr {
+  int layout; /* rt_layout */
+} rt_reorder_attr;
+
+typedef struct rt_cast_attr {
+  int dtype; /* rt_dtype */
+} rt_cast_attr;
+
+typedef struct rt_unary_attr {
+  double alpha; /* slope of leaky_relu; unused elsewhere */
+  int approximate; /* of gelu: 0 none, 1 tanh */
+} rt_unary_attr;
+
+typedef struct rt_dropout_attr {
+  int64_t stream; /* what is drawn: hash of the layer's name */
+} rt_dropout_attr;
+
+typedef struct rt_cross_entropy_attr {
+  double label_smoothing;
+  int64_t ignore_index;
+} rt_cross_entropy_attr;
+
+typedef struct rt_smooth_l1_attr {
+  double beta;
+} rt_smooth_l1_attr;
+
+typedef struct rt_optimizer_attr {
+  bool nesterov; /* sgd */
+} rt_optimizer_attr;
+
+typedef struct rt_sum_to_attr {
+  bool f32; /* the sum is f32 (f64 of f64), whatever comes in */
+} rt_sum_to_attr;
+
+typedef struct rt_expand_to_attr {
+  rt_reduce_attr reduce; /* what is undone */
+  bool mean;             /* divide by the number of elements each reduced one stood for */
+} rt_expand_to_attr;
+
+typedef struct rt_embedding_attr {
+  int64_t padding_idx; /* this row of the weight gets no gradient; -1: none */
+} rt_embedding_attr;
+
+#endif

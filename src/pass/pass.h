@@ -1,0 +1,19 @@
+/* Passes: graph to graph. The order that works: eval, fold_batch_norm, fuse, cast, train (differentiate), layout, prune. */
+#ifndef RT_PASS_PASS_H
+#define RT_PASS_PASS_H
+
+#include "op/op.h"
+
+/* What most passes are: a visitor of the nodes in order, each copied unless the visitor did something else.
+ * It returns false to leave the node to be copied. Assigns come after every other node. */
+typedef struct rt_pass {
+  rt_rewrite rw;
+  const char *scope; /* nodes whose name doesn't begin with it are copied; NULL: all are visited */
+  int *uses;         /* of each old value: by nodes and marked outputs */
+  void *state;
+} rt_pass;
+typedef bool rt_visit(rt_pass *pass, const rt_node *node);
+
+rt_status rt_pass_run(rt_graph **graph, const char *scope, rt_visit *visit, void *state);
+
+#endif

@@ -1,0 +1,471 @@
+"""Write tests/golden/ops.json: what PyTorch, in float64, says of every op's values and gradients.
+
+    python tests/golden/make_ops.py            write the file
+    python tests/golden/make_ops.py --check    compute everything again and compare with the file
+
+A case: {"op", "options", "inputs": [...], "loss": [indices of outputs], "outputs": [...], "grads": [...]}. An input is
+null (left out) or {"dtype", "shape", "values"}; dtype "float" is whichever precision is under test. "grads" holds, for
+each input, the gradient of the sum over the outputs o named by "loss" of Σ_k cos(0.37 k + 0.11 o) y_k; null: not asked
+for, false: there is none. Inputs are representable in f32, so that f32 and f64 see the same numbers.
+An optimizer's case has "steps": for each further step the inputs that are new; "feedback" says which output of a step
+is which input of the next.
+"""
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.json")
+CASES = []
+_stream = 0
+
+
+# ---- inputs: hashes, so that they are the same everywhere ----
+
+def uniform(n):
+    """n numbers in [0, 1) of the next stream: splitmix64."""
+    global _stream
+    _stream += 1
+    with np.errstate(over="ignore"):
+        z = (np.arange(n, dtype=np.uint64) + np.uint64(_stream << 32)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def x(*shape, low=-2.0, high=2.0):
+    """Multiples of 1/32 in [low, high]: short in text, exact in f32."""
+    n = int(np.prod(shape))
+    return (np.round((low + (high - low) * uniform(n)) * 32) / 32).reshape(shape)
+
+
+def positive(*shape):
+    return x(*shape, low=0.25, high=2.25)
+
+
+def distinct(*shape):
+    """No two alike, none 0: for maxima."""
+    n = int(np.prod(shape))
+    return ((np.argsort(uniform(n)) - n // 2 + 0.5) / 32).reshape(shape)
+
+
+def ids(*shape, below):
+    return (uniform(int(np.prod(shape))) * below).astype(np.int64).reshape(shape)
+
+
+class Fixed:
+    """A floating input whose gradient nobody asks for."""
+
+    def __init__(self, value):
+        self.value = np.asarray(value, dtype=np.float64)
+
+
+class Variable(Fixed):
+    """Lives in the store."""
+
+
+# ---- cases ----
+
+def numbers(t):
+    t = t.detach().cpu()
+    if t.dtype in (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool):
+        return [int(v) for v in t.flatten()]
+    return [int(v) if v == int(v) and abs(v) < 1e9 else float(f"{v:.12g}") for v in t.double().flatten().tolist()]
+
+
+def weights(t, o):
+    return torch.cos(0.37 * torch.arange(t.numel(), dtype=torch.float64) + 0.11 * o).reshape(t.shape)
+
+
+def to_json(value):
+    if value is None:
+        return None
+    inner = value.value if isinstance(value, Fixed) else np.asarray(value)
+    kind = {"f": "float", "i": "s64", "u": "u8", "b": "bool"}[inner.dtype.kind]
+    d = {"dtype": kind, "shape": list(inner.shape), "values": numbers(torch.tensor(inner))}
+    return {**d, "variable": True} if isinstance(value, Variable) else d
+
+
+def tensor(value):
+    if value is None:
+        return None
+    if isinstance(value, Fixed):
+        return torch.tensor(value.value)
+    t = torch.tensor(np.asarray(value))
+    return t.requires_grad_() if t.is_floating_point() else t
+
+
+def case(op, options, inputs, f, loss=(0,)):
+    """f: torch tensors → output or outputs, in the order of ours."""
+    ins = [tensor(v) for v in inputs]
+    outs = f(*ins)
+    outs = [outs] if isinstance(outs, torch.Tensor) else list(outs)
+    total = sum((weights(outs[o], o) * outs[o].double()).sum() for o in loss)
+    asked = [i for i, t in enumerate(ins) if t is not None and t.requires_grad]
+    grads = [None] * len(ins)
+    if loss and asked:
+        if torch.is_tensor(total) and total.requires_grad:
+            got = torch.autograd.grad(total, [ins[i] for i in asked], allow_unused=True)
+        else:
+            got = [None] * len(asked)
+        for i, g in zip(asked, got):
+            grads[i] = False if g is None else numbers(g)
+    CASES.append({
+        "op": op, "options": options, "inputs": [to_json(v) for v in inputs], "loss": list(loss),
+        "outputs": [{"shape": list(t.shape), "values": numbers(t)} for t in outs], "grads": grads,
+    })
+
+
+def unary():
+    ends = np.array([-6.0, -3.0, -1.0, -0.0, 0.0, 1.0, 3.0, 6.0, 7.5, -8.0, 20.0, -20.0])  # where pieces meet, and tails
+    plain = {
+        "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+        "hardswish": F.hardswish, "neg": torch.neg, "square": torch.square,
+        "hardsigmoid": lambda v: F.relu6(v + 3) / 6,  # F.hardsigmoid's own gradient is 1/6 in f32, even in float64
+    }
+    for op, f in plain.items():
+        case(op, "", [np.concatenate([ends, x(13, low=-7, high=7)])], f)
+        case(op, "", [x(2, 3, 3, 2)], f)
+    for alpha in (0.01, 0.2):
+        case("leaky_relu", f"alpha={alpha}", [np.concatenate([ends, x(13, low=-7, high=7)])],
+             lambda v: F.leaky_relu(v, alpha))
+    for approximate in ("none", "tanh"):
+        case("gelu", f"approximate={approximate}", [np.concatenate([ends[:10], x(13, low=-5, high=5)])],
+             lambda v: F.gelu(v, approximate=approximate))
+    case("gelu", "", [x(2, 3, 3, 2)], F.gelu)
+    case("exp", "", [x(5, 7, low=-5, high=3)], torch.exp)
+    case("log", "", [positive(5, 7)], torch.log)
+    case("sqrt", "", [positive(5, 7)], torch.sqrt)
+
+
+def binary():
+    for op, f in (("add", torch.add), ("sub", torch.sub), ("mul", torch.mul), ("div", torch.div)):
+        for a, b in (((2, 3, 4, 3), (2, 3, 4, 3)), ((2, 3, 4, 3), (1, 3, 1, 1)), ((4, 1), (3, 1, 5)), ((3, 5), (5,)),
+                     ((2, 3), ()), ((), (7,)), ((1, 1), (1, 1))):
+            case(op, "", [x(*a), positive(*b)], f)
+
+
+def moves():
+    case("detach", "", [x(3, 4)], lambda v: v.detach())
+    wide = np.array([-129.0, -3.5, -2.5, -0.75, 0.0, 0.3, 1.0, 1.00390625, 1.01171875, 3.140625, 127.0, 65504.0, 1e5])
+    wide = wide.astype(np.float32).astype(np.float64)
+    for dtype, t in (("f32", torch.float32), ("f64", torch.float64), ("bf16", torch.bfloat16)):
+        case("cast", f"dtype={dtype}", [wide], lambda v: v.to(t))
+    case("cast", "dtype=f16", [wide[:12]], lambda v: v.to(torch.float16))
+    small = np.array([0.0, 1.0, 2.75, 100.0, 5.5])
+    for dtype, t in (("s64", torch.int64), ("s32", torch.int32), ("s8", torch.int8), ("u8", torch.uint8), ("bool", torch.bool)):
+        case("cast", f"dtype={dtype}", [Fixed(small)], lambda v: v.to(t), loss=())
+    case("cast", "dtype=f32", [np.array([-3, 0, 7, 1 << 20])], lambda v: v.to(torch.float32), loss=())
+    case("assign", "", [Variable(x(3, 4)), Fixed(x(3, 4))], lambda variable, value: value, loss=())
+
+    case("reshape", "shape=6,-1", [x(2, 3, 4)], lambda v: v.reshape(6, -1))
+    case("reshape", "shape=0,12", [x(2, 3, 4)], lambda v: v.reshape(2, 12))
+    case("flatten", "", [x(2, 3, 4)], lambda v: v.flatten(1))
+    case("flatten", "start=0 end=1", [x(2, 3, 4)], lambda v: v.flatten(0, 1))
+    case("flatten", "", [x(2, 3, 2, 2)], lambda v: v.flatten(1))
+    case("reshape_to", "", [x(2, 6), x(3, 4)], lambda v, like: v.reshape(like.shape))
+    case("transpose", "", [x(2, 3, 4)], lambda v: v.permute(2, 1, 0))
+    case("transpose", "perm=0,2,3,1", [x(2, 3, 4, 5)], lambda v: v.permute(0, 2, 3, 1))
+    case("concat", "axis=1", [x(2, 3, 4), x(2, 1, 4), x(2, 2, 4)], lambda *v: torch.cat(v, 1))
+    case("concat", "axis=-1", [x(2, 3), x(2, 4)], lambda *v: torch.cat(v, -1))
+    case("concat", "axis=1", [x(2, 3, 4, 2), x(2, 5, 4, 2)], lambda *v: torch.cat(v, 1))
+    case("slice", "axis=1 start=1 end=4", [x(2, 5, 3)], lambda v: v[:, 1:4])
+    case("slice", "axis=-1 start=-5 end=-1 step=2", [x(3, 7)], lambda v: v[:, -5:-1:2])
+    case("slice", "axis=0 start=2", [x(5, 3)], lambda v: v[2:])
+    case("pad", "pads=0,1,2,0", [x(2, 3)], lambda v: F.pad(v, (2, 0, 0, 1)))
+    case("pad", "pads=0,0,0,0,1,2,3,4 value=-1.5", [x(2, 3, 4, 5)], lambda v: F.pad(v, (3, 4, 1, 2), value=-1.5))
+    case("reorder", "layout=channels_last", [Fixed(x(2, 3, 4, 5))], lambda v: v.clone(), loss=())
+    case("reorder", "layout=row_major", [Fixed(x(2, 3, 4, 5))], lambda v: v.clone(), loss=())
+    for axis in (0, 1, -1):
+        case("gather", f"axis={axis}", [x(3, 4, 5), ids(2, 3, below=3)], lambda v, i: onnx_gather(v, i, axis))
+    case("embedding", "", [x(7, 5), ids(3, 4, below=7)], lambda w, i: F.embedding(i, w))
+    case("embedding", "padding_idx=2", [x(5, 3), ids(11, below=5)], lambda w, i: F.embedding(i, w, padding_idx=2))
+
+
+def onnx_gather(v, index, axis):
+    axis %= v.dim()
+    taken = v.index_select(axis, index.flatten())
+    return taken.reshape(v.shape[:axis] + index.shape + v.shape[axis + 1:])
+
+
+def reductions():
+    for op, f in (("sum", torch.sum), ("mean", torch.mean), ("max", torch.amax)):
+        for shape, axes, keepdim in (((2, 3, 4), (), False), ((2, 3, 4), (1,), False), ((2, 3, 4, 5), (0, 2, 3), True),
+                                     ((2, 3, 4), (-1, 0), False), ((5,), (0,), True), ((1, 1), (), True)):
+            options = (f"axes={','.join(map(str, axes))} " if axes else "") + ("keepdim=true" if keepdim else "")
+            case(op, options.strip(), [distinct(*shape)],
+                 lambda v: f(v, dim=axes or tuple(range(v.dim())), keepdim=keepdim))
+    case("max", "axes=1", [np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [5.0, 1.0, 0.0]])], lambda v: v.amax(1))
+    for g, like in (((2, 3, 4), (3, 4)), ((2, 3, 4), (2, 1, 4)), ((2, 3, 4), (1, 1)), ((2, 3), ()), ((2, 3), (2, 3))):
+        case("sum_to", "", [x(*g), Fixed(x(*like))], lambda v, like: v.sum_to_size(like.shape))
+    case("expand_to", "axes=1", [x(2, 4), Fixed(x(2, 3, 4))], lambda v, like: v.unsqueeze(1).expand(like.shape).clone())
+    case("expand_to", "axes=1 keepdim=true", [x(2, 1, 4), Fixed(x(2, 3, 4))], lambda v, like: v.expand(like.shape).clone())
+    case("expand_to", "", [x(), Fixed(x(2, 3))], lambda v, like: v.expand(like.shape).clone())
+    case("expand_to", "axes=0,2 mean=true", [x(3), Fixed(x(2, 3, 4))],
+         lambda v, like: (v.reshape(1, 3, 1) / 8).expand(like.shape).clone())
+
+
+def products():
+    def conv(options, xs, ws, bias=False, residual=False, **kwargs):
+        relu = "activation=relu" in options
+
+        def f(v, w, b=None, r=None):
+            y = F.conv2d(v, w, b, **kwargs)
+            y = y if r is None else y + r
+            return F.relu(y) if relu else y
+
+        inputs = [x(*xs), x(*ws, low=-1, high=1)]
+        if bias or residual:
+            inputs.append(x(ws[0]) if bias else None)
+        if residual:
+            shape = F.conv2d(torch.zeros(xs), torch.zeros(ws), **kwargs).shape
+            inputs.append(x(*shape))
+        case("conv2d", options, inputs, f)
+
+    conv("", (2, 3, 7, 5), (4, 3, 3, 3))
+    conv("padding=1", (1, 3, 6, 6), (5, 3, 3, 3), bias=True, padding=1)
+    conv("stride=2 padding=1", (2, 4, 7, 5), (3, 4, 3, 3), bias=True, stride=2, padding=1)
+    conv("stride=2,1 padding=0,2 dilation=1,2", (1, 2, 8, 7), (3, 2, 2, 3), stride=(2, 1), padding=(0, 2), dilation=(1, 2))
+    conv("padding=1 groups=2", (2, 4, 5, 5), (6, 2, 3, 3), bias=True, padding=1, groups=2)
+    conv("padding=1 groups=6", (2, 6, 5, 4), (6, 1, 3, 3), padding=1, groups=6)
+    conv("stride=2 padding=2 groups=3", (1, 3, 9, 7), (6, 1, 5, 5), bias=True, stride=2, padding=2, groups=3)
+    conv("stride=2", (2, 5, 6, 7), (4, 5, 1, 1), stride=2)
+    conv("", (1, 1, 1, 1), (1, 1, 1, 1), bias=True)
+    conv("padding=1 activation=relu", (2, 3, 5, 4), (4, 3, 3, 3), bias=True, padding=1)
+    conv("padding=1", (2, 3, 5, 4), (4, 3, 3, 3), residual=True, padding=1)
+    conv("stride=2 padding=1 activation=relu", (2, 3, 5, 4), (4, 3, 3, 3), bias=True, residual=True, stride=2, padding=1)
+
+    case("linear", "", [x(3, 5), x(4, 5)], F.linear)
+    case("linear", "", [x(3, 5), x(4, 5), x(4)], F.linear)
+    case("linear", "", [x(2, 3, 17), x(5, 17), x(5)], F.linear)
+    case("linear", "", [x(1, 1), x(1, 1), x(1)], F.linear)
+    case("linear", "", [x(6), x(5, 6), x(5)], F.linear)
+
+    def matmul(options, a, b):
+        ta, tb = "transpose_a" in options, "transpose_b" in options
+        case("matmul", options, [x(*a), x(*b)],
+             lambda u, v: torch.matmul(u.transpose(-1, -2) if ta else u, v.transpose(-1, -2) if tb else v))
+
+    matmul("", (3, 5), (5, 4))
+    matmul("transpose_a=true", (5, 3), (5, 4))
+    matmul("transpose_b=true", (3, 5), (4, 5))
+    matmul("transpose_a=true transpose_b=true", (5, 3), (4, 5))
+    matmul("", (2, 3, 4, 5), (2, 3, 5, 3))
+    matmul("transpose_b=true", (2, 3, 4, 5), (2, 3, 6, 5))
+    matmul("", (2, 1, 4, 5), (3, 5, 2))
+    matmul("transpose_a=true", (4, 2, 3), (2, 5))
+    matmul("", (1, 1), (1, 1))
+
+
+def pools():
+    for options, kwargs, shape in (
+        ("kernel=2", {"kernel_size": 2}, (2, 3, 7, 6)),
+        ("kernel=3 stride=2 padding=1", {"kernel_size": 3, "stride": 2, "padding": 1}, (2, 2, 7, 5)),
+        ("kernel=3,2 stride=2,1 padding=1,0", {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)}, (1, 3, 6, 5)),
+        ("kernel=3 stride=2 ceil_mode=true", {"kernel_size": 3, "stride": 2, "ceil_mode": True}, (1, 2, 6, 8)),
+        ("kernel=2 stride=2 padding=1 ceil_mode=true",
+         {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True}, (1, 2, 5, 6)),
+    ):
+        case("max_pool2d", options, [distinct(*shape)], lambda v: F.max_pool2d(v, return_indices=True, **kwargs))
+        case("avg_pool2d", options, [x(*shape)], lambda v: F.avg_pool2d(v, **kwargs))
+        if "padding" in options:
+            case("avg_pool2d", options + " count_include_pad=false", [x(*shape)],
+                 lambda v: F.avg_pool2d(v, count_include_pad=False, **kwargs))
+    for options, size, shape in (("", 1, (2, 3, 7, 5)), ("output_size=2", 2, (2, 3, 7, 5)), ("output_size=3,2", (3, 2), (1, 2, 8, 8)),
+                                 ("output_size=4", 4, (1, 2, 4, 6)), ("output_size=5", 5, (1, 2, 3, 3))):
+        case("adaptive_avg_pool2d", options, [x(*shape)], lambda v: F.adaptive_avg_pool2d(v, size))
+
+
+def norms():
+    def batch_norm(shape, residual=False, relu=False, eps=1e-5, momentum=0.1):
+        c = shape[1]
+        words = [f"eps={eps}" * (eps != 1e-5), f"momentum={momentum}" * (momentum != 0.1), "activation=relu" * relu]
+        bn = [x(c), x(c), Fixed(x(c)), Fixed(positive(c))]
+        dims = [i for i in range(len(shape)) if i != 1]
+
+        def finish(y, r):
+            y = y if r is None else y + r
+            return F.relu(y) if relu else y
+
+        def train(v, w, b, mean, var, r=None):
+            mean, var = mean.clone(), var.clone()
+            y = finish(F.batch_norm(v, mean, var, w, b, True, momentum, eps), r)
+            invstd = 1 / torch.sqrt(v.var(dims, unbiased=False) + eps)
+            return y, v.mean(dims), invstd, mean, var
+
+        def evaluate(v, w, b, mean, var, r=None):
+            return finish(F.batch_norm(v, mean, var, w, b, False, momentum, eps), r)
+
+        more = [x(*shape)] if residual else []
+        case("batch_norm_train", " ".join(filter(None, words)), [x(*shape)] + bn + more, train)
+        case("batch_norm", " ".join(filter(None, words)), [x(*shape)] + bn + more, evaluate)
+
+    batch_norm((2, 3, 5, 4))
+    batch_norm((2, 3, 5, 4), relu=True)
+    batch_norm((2, 5, 3, 3), residual=True)
+    batch_norm((2, 3, 5, 4), residual=True, relu=True, eps=1e-3, momentum=0.25)
+    batch_norm((5, 3))
+    batch_norm((3, 2, 7), momentum=0.5)
+    batch_norm((2, 17, 3, 1), relu=True)
+
+    def layer_norm(v, w=None, b=None, eps=1e-5):
+        mean, var = v.mean(-1), v.var(-1, unbiased=False)
+        return F.layer_norm(v, v.shape[-1:], w, b, eps), mean, 1 / torch.sqrt(var + eps)
+
+    case("layer_norm", "", [x(3, 7), x(7), x(7)], layer_norm)
+    case("layer_norm", "", [x(2, 3, 17), x(17), x(17)], layer_norm)
+    case("layer_norm", "eps=0.001", [x(2, 5), x(5)], lambda v, w: layer_norm(v, w, None, 1e-3))
+    case("layer_norm", "", [x(4, 6)], layer_norm)
+
+
+def losses():
+    for op, f in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
+        case(op, "", [x(3, 7)], lambda v: f(v, -1))
+        case(op, "axis=1", [x(2, 5, 3)], lambda v: f(v, 1))
+        case(op, "axis=0", [x(4, 3)], lambda v: f(v, 0))
+        case(op, "", [np.array([[1000.0, 999.0, -1000.0], [0.0, 0.0, 0.0], [-80.0, 80.0, 79.5]])], lambda v: f(v, -1))
+    case("dropout", "stream=3", [x(3, 5), Fixed(0.0), np.array(7), np.array(2)], lambda v, rate, seed, step: v + 0)
+
+    def cross_entropy(logits, target, weight=None, **kwargs):
+        total = F.cross_entropy(logits, target, weight, reduction="sum", **kwargs)
+        if target.is_floating_point():
+            count = torch.tensor(float(len(target)), dtype=torch.float64)
+        else:
+            used = target != kwargs.get("ignore_index", -100)
+            w = torch.ones(logits.shape[1], dtype=torch.float64) if weight is None else weight
+            count = w[target[used]].sum()
+        return total, count
+
+    def class_case(n, c, options="", target=None, weight=False, soft=False, **kwargs):
+        logits = x(n, c, low=-4, high=4)
+        if soft:
+            p = x(n, c, low=0, high=2)
+            target = Fixed((p / p.sum(1, keepdims=True)).astype(np.float32).astype(np.float64))
+        elif target is None:
+            target = ids(n, below=c)
+        inputs = [logits, target] + ([Fixed(positive(c))] if weight else [])
+        case("cross_entropy", options, inputs, lambda z, t, w=None: cross_entropy(z, t, w, **kwargs))
+
+    class_case(5, 7)
+    class_case(1, 2)
+    class_case(5, 4, weight=True)
+    class_case(5, 7, "label_smoothing=0.1", label_smoothing=0.1)
+    class_case(5, 4, "label_smoothing=0.2", weight=True, label_smoothing=0.2)
+    class_case(5, 4, target=np.array([1, -100, 3, 0, -100]))
+    class_case(5, 4, "ignore_index=2 label_smoothing=0.1", target=np.array([1, 2, 3, 2, 0]), weight=True,
+               ignore_index=2, label_smoothing=0.1)
+    class_case(4, 5, soft=True)
+    class_case(4, 5, "label_smoothing=0.1", soft=True, weight=True, label_smoothing=0.1)
+    case("cross_entropy", "", [np.array([[1000.0, -1000.0, 0.0], [-90.0, 90.0, 89.0]]), np.array([0, 2])], cross_entropy)
+
+    def with_count(f):
+        return lambda a, b: (f(a, b), torch.tensor(float(a.numel()), dtype=torch.float64))
+
+    for shape in ((3, 5), (2, 3, 4, 2)):
+        case("mse_loss", "", [x(*shape), x(*shape)], with_count(lambda a, b: F.mse_loss(a, b, reduction="sum")))
+        for beta in (1.0, 0.5):
+            case("smooth_l1_loss", "" if beta == 1 else f"beta={beta}", [x(*shape), x(*shape)],
+                 with_count(lambda a, b: F.smooth_l1_loss(a, b, reduction="sum", beta=beta)))
+
+
+def optimizers():
+    """Five steps of two parameters, with a new gradient and learning rate at each."""
+    shapes, steps = ((3, 4), (7,)), 5
+
+    def run(op, options, make, scalars, states, step_input=None):
+        n, group = len(scalars), 2 + states
+        start = [x(*s) for s in shapes]
+        params = [torch.nn.Parameter(torch.tensor(v)) for v in start]
+        optimizer = make(params)
+        inputs = [Fixed(v) for v in scalars]
+        for s, v in zip(shapes, start):
+            inputs += [Variable(v), None] + [Variable(np.zeros(s)) for _ in range(states)]
+        later = []
+        for k in range(steps):
+            lr = float(np.float32(scalars[0] * (1 - 0.15 * k)))
+            optimizer.param_groups[0]["lr"] = lr
+            new = {0: Fixed(lr)}
+            if step_input is not None:
+                new[step_input] = Fixed(float(k + 1))
+            for j, p in enumerate(params):
+                g = x(*shapes[j])
+                p.grad = torch.tensor(g)
+                new[n + group * j + 1] = Fixed(g)
+            optimizer.step()
+            if k == 0:
+                for i, v in new.items():
+                    inputs[i] = v
+            else:
+                later.append({str(i): to_json(v) for i, v in new.items()})
+        names = ["momentum_buffer"] if states == 1 else ["exp_avg", "exp_avg_sq"]
+        outs = []
+        for p in params:
+            state = optimizer.state[p]
+            outs += [p] + [state[s] if state.get(s) is not None else None for s in names]
+        CASES.append({
+            "op": op, "options": options, "inputs": [to_json(v) for v in inputs], "loss": [],
+            "outputs": [None if t is None else {"shape": list(t.shape), "values": numbers(t)} for t in outs],
+            "grads": [None] * len(inputs), "steps": later,
+            # output o of parameter j is input w, then the states behind g
+            "feedback": [n + group * j + (0 if o == 0 else 1 + o) for j in range(len(shapes)) for o in range(1 + states)],
+        })
+
+    def f32(v):
+        return float(np.float32(v))
+
+    for momentum, decay, nesterov in ((0.0, 0.0, False), (0.9, 5e-4, False), (0.9, 1e-2, True)):
+        momentum, decay = f32(momentum), f32(decay)
+        run("sgd", "nesterov=true" if nesterov else "",
+            lambda p: torch.optim.SGD(p, lr=0.1, momentum=momentum, weight_decay=decay, nesterov=nesterov),
+            [f32(0.1), momentum, decay], 1)
+    for b1, b2, eps, decay in ((0.9, 0.999, 1e-8, 1e-2), (0.5, 0.75, 1e-3, 0.0)):
+        b1, b2, eps, decay = map(f32, (b1, b2, eps, decay))
+        run("adamw", "", lambda p: torch.optim.AdamW(p, lr=0.1, betas=(b1, b2), eps=eps, weight_decay=decay),
+            [f32(0.05), b1, b2, eps, decay, 1.0], 2, step_input=5)
+
+
+def close(a, b):
+    """The same structure, numbers within 1e-11; else the path to the first difference."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        if a.keys() != b.keys():
+            return "keys"
+        return next((f"{k}: {d}" for k in a if (d := close(a[k], b[k]))), None)
+    if isinstance(a, list) and isinstance(b, list):
+        if len(a) != len(b):
+            return "length"
+        return next((f"[{i}]: {d}" for i in range(len(a)) if (d := close(a[i], b[i]))), None)
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)) and not isinstance(a, bool) and not isinstance(b, bool):
+        return None if abs(a - b) <= 1e-11 * max(1, abs(a)) else f"{a} is now {b}"
+    return None if a == b else f"{a} is now {b}"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--check", action="store_true")
+    check = p.parse_args().check
+    torch.set_num_threads(1)
+    for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers):
+        part()
+    if check:
+        with open(PATH) as f:
+            stored = json.load(f)["cases"]
+        if len(stored) != len(CASES):
+            sys.exit(f"{PATH} has {len(stored)} cases, expected {len(CASES)}: run make_ops.py")
+        wrong = [f"{a['op']} {a['options']}: {d}" for a, b in zip(stored, CASES) if (d := close(a, b))]
+        print(f"{len(CASES)} cases, {len(wrong)} differ from {PATH}")
+        sys.exit("\n".join(wrong) if wrong else 0)
+    with open(PATH, "w") as f:
+        head = json.dumps({"made_by": "tests/golden/make_ops.py", "torch": torch.__version__})
+        f.write(head[:-1] + ', "cases": [\n')
+        f.write(",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES))
+        f.write("\n]}\n")
+    print(f"{PATH}: {len(CASES)} cases, {os.path.getsize(PATH)} bytes")
+
+
+if __name__ == "__main__":
+    main()

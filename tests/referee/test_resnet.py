@@ -1,0 +1,220 @@
+"""ResNets with PyTorch's weights, step by step beside PyTorch.
+
+First step: logits, loss, running statistics and every gradient in fp32 against PyTorch in float64. Twenty SGD steps: the
+loss. Two hundred steps in bf16: the loss curve against PyTorch's bf16 autocast, whose noise is measured by training it
+on other orders of the data.
+"""
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+import torch_models
+from retort_ctypes import Graph, Plan, Store
+from torch.nn.functional import cross_entropy
+
+FURTHEST = 1e-4  # relative L2 distance of a tensor from float64
+WORSE = 2.0      # … and at most this much further than PyTorch's own fp32,
+FLOOR = 2e-6     # beyond what rounding the sums in another order makes of a small tensor
+SGD = {"momentum": 0.9, "weight_decay": 5e-4}
+TRAIN = "optimizer=sgd momentum=0.9 weight_decay=0.0005"
+failures = []
+
+
+def expect(good, what):
+    print("  ok     " if good else "  FAILED ", what, flush=True)
+    if not good:
+        failures.append(what)
+
+
+def make_torch(name, seed=0):
+    """Batch norms start away from (1, 0), so that their parameters matter."""
+    torch.manual_seed(seed)
+    model = torch_models.make(name)
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(m.weight, 0.5, 1.5)
+            torch.nn.init.normal_(m.bias, 0, 0.1)
+    return model.train()
+
+
+def copy_weights(model, store):
+    state = {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
+    ours = {k for k, (_, _, parameter) in store.info().items()}
+    missing = set(state) ^ ours
+    if missing:
+        sys.exit(f"the store and PyTorch's state dict differ in {sorted(missing)[:10]}")
+    for k, v in state.items():
+        store.set(k, v.detach().float().numpy())
+
+
+def loss_graph(name, x_shape):
+    store = Store()
+    g = Graph(store)
+    x = g.input("x", "f32", x_shape)
+    target = g.input("target", "s64", x_shape[:1])
+    logits = g.model(name, x, "classes=10 stem=cifar")
+    g.mark_output("logits", logits)
+    g.mark_output("loss", g.cross_entropy(logits, target))
+    return store, g
+
+
+def training_plan(name, x_shape, model, bf16=False):
+    store, g = loss_graph(name, x_shape)
+    g.fuse()
+    if bf16:
+        g.cast("bf16")
+    g.train("loss", TRAIN)
+    g.layout()
+    g.prune()
+    plan = Plan(g)
+    store.init(1)
+    weights = {k for k, v in store.info().items() if k in model.state_dict()}
+    for k in weights:
+        store.set(k, model.state_dict()[k].detach().float().numpy())
+    return plan
+
+
+def distance(a, b):
+    return float(np.linalg.norm(np.asarray(a, np.float64) - b) / max(np.linalg.norm(b), 1e-300))
+
+
+def torch_step(model, x, target):
+    logits = model(x)
+    loss = cross_entropy(logits, target)
+    loss.backward()
+    values = {"logits": logits, "loss": loss}
+    values.update({"gradient of " + k: p.grad for k, p in model.named_parameters()})
+    values.update({k: v for k, v in model.named_buffers() if "num_batches" not in k})
+    return {k: v.detach().double().numpy() for k, v in values.items()}
+
+
+def first_step(name, batch, fuse, layout):
+    print(f"{name}: first step, batch {batch}{', fused' if fuse else ''}{', channels last' if layout else ''}")
+    model = make_torch(name)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((batch, 3, 32, 32), np.float32)
+    target = rng.integers(0, 10, batch)
+    store, g = loss_graph(name, x.shape)
+    if fuse:
+        g.fuse()
+    names = [k for k, (_, _, parameter) in store.info().items() if parameter]
+    gradients = g.gradients(g.find("loss"), [g.parameter(k, store.info()[k][1]) for k in names])
+    for k, v in zip(names, gradients):
+        g.mark_output("gradient of " + k, v)
+    if layout:
+        g.layout()
+    g.prune()
+    plan = Plan(g)
+    copy_weights(model, store)
+    ours = plan.run(["logits", "loss"] + ["gradient of " + k for k in names], x=x, target=target)
+    ours.update({k: store.get(k) for k, (_, _, parameter) in store.info().items() if not parameter})
+    theirs = torch_step(model, torch.tensor(x), torch.tensor(target))
+    referee = torch_step(make_torch(name).double(), torch.tensor(x).double(), torch.tensor(target))
+    d = {k: (distance(ours[k], v), distance(theirs[k], v)) for k, v in referee.items()}
+    expect(set(ours) == set(referee), f"{len(referee)} tensors, the same on both sides")
+    furthest = max(d, key=lambda k: d[k][0])
+    expect(d[furthest][0] <= FURTHEST, f"furthest from float64: {furthest}, {d[furthest][0]:.2e} (PyTorch fp32 {d[furthest][1]:.2e})")
+    worst = max(d, key=lambda k: (d[k][0] - FLOOR) / d[k][1])
+    expect(d[worst][0] <= WORSE * d[worst][1] + FLOOR, f"worst beside PyTorch's fp32: {worst}, {d[worst][0]:.2e} and {d[worst][1]:.2e}")
+    for k in ("logits", "loss"):
+        print(f"          {k}: {d[k][0]:.2e} (PyTorch fp32 {d[k][1]:.2e})")
+    ratio = np.median([a / b for a, b in d.values() if b])
+    print(f"          median of the distances' ratios to PyTorch's fp32: {ratio:.2f}")
+
+
+def torch_losses(model, batches, lr, bf16=False):
+    sgd = torch.optim.SGD(model.parameters(), lr=lr, **SGD)
+    dtype, losses = next(model.parameters()).dtype, []
+    for x, target in batches:
+        sgd.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = cross_entropy(model(torch.tensor(x).to(dtype, memory_format=torch.channels_last)), torch.tensor(target))
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+def our_losses(plan, batches, lr):
+    lr = np.float32(lr)
+    return np.array([float(plan.run(["loss"], x=x, target=target, lr=lr)["loss"]) for x, target in batches])
+
+
+def twenty_steps(name, batch):
+    print(f"{name}: 20 steps of SGD, fp32, batch {batch}")
+    rng = np.random.default_rng(2)
+    batches = [(rng.standard_normal((batch, 3, 32, 32), np.float32), rng.integers(0, 10, batch)) for _ in range(4)]
+    batches = (batches * 5)[:20]
+    ours = our_losses(training_plan(name, batches[0][0].shape, make_torch(name)), batches, 0.01)
+    referee = torch_losses(make_torch(name).double(), batches, 0.01)
+    theirs = torch_losses(make_torch(name), batches, 0.01)
+    far, peer = np.abs(ours / referee - 1), np.abs(theirs / referee - 1)
+    print(f"          loss {referee[0]:.4f} → {referee[-1]:.4f}")
+    expect(far.max() <= 1e-3, f"furthest from float64: {far.max():.2e} at step {far.argmax()} (PyTorch fp32 {peer.max():.2e})")
+
+
+def learnable(n, size, rng):
+    """Ten smooth patterns under noise; one label in ten is wrong, so that the loss stays well above 0."""
+    waves = rng.standard_normal((10, 3, 3, 3))
+    grid = np.arange(size) / size * 2 * np.pi
+    basis = np.stack([np.ones(size), np.sin(grid), np.cos(grid)])
+    patterns = np.einsum("kcij,ih,jw->kchw", waves, basis, basis)
+    labels = rng.integers(0, 10, n)
+    x = 0.5 * patterns[labels] + rng.standard_normal((n, 3, size, size))
+    wrong = rng.random(n) < 0.1
+    labels[wrong] = rng.integers(0, 10, wrong.sum())
+    return x.astype(np.float32), labels
+
+
+def bf16_curve(name="resnet18", steps=200, batch=32, size=16, lr=0.02):
+    print(f"{name}: {steps} steps in bf16, batch {batch}, 3x{size}x{size}")
+    x, labels = learnable(2048, size, np.random.default_rng(3))
+
+    def batches(order):
+        """Epochs of one fixed permutation each."""
+        rng, left = np.random.default_rng(order), []
+        for _ in range(steps):
+            if not left:
+                left = list(rng.permutation(len(x)).reshape(-1, batch))
+            take = left.pop()
+            yield x[take], labels[take]
+
+    def torch_run(order):
+        return torch_losses(make_torch(name).to(memory_format=torch.channels_last), batches(order), lr, bf16=True)
+
+    windows = lambda losses: losses.reshape(-1, 20).mean(1)
+    began = time.perf_counter()
+    plan = training_plan(name, (batch, 3, size, size), make_torch(name), bf16=True)
+    ours = windows(our_losses(plan, batches(0), lr))
+    spent = time.perf_counter() - began
+    theirs = [windows(torch_run(order)) for order in range(3)]
+    noise = np.abs(np.array(theirs[1:]) - theirs[0]).max(0)
+    far = np.abs(ours - theirs[0])
+    for label, row in (("ours", ours), ("PyTorch", theirs[0]), ("noise", noise)):
+        print(f"          {label:8}", " ".join(f"{v:.3f}" for v in row))
+    print(f"          {spent:.0f} s; PyTorch {(time.perf_counter() - began - spent) / 3:.0f} s")
+    expect(far.mean() <= noise.mean(), f"mean distance of 20-step means {far.mean():.4f}, PyTorch between data orders {noise.mean():.4f}")
+    expect(far[-3:].mean() <= max(noise[-3:].mean(), 0.05), f"at the end {far[-3:].mean():.4f}, between orders {noise[-3:].mean():.4f}")
+    expect(ours[-1] < 0.6 * ours[0], f"it learns: {ours[0]:.3f} → {ours[-1]:.3f}")
+
+
+def main():
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    parts = sys.argv[1:] or ["first", "twenty", "bf16"]
+    if "first" in parts:
+        first_step("resnet18", 8, fuse=False, layout=False)
+        first_step("resnet18", 8, fuse=True, layout=True)
+        first_step("resnet50", 8, fuse=True, layout=True)
+    if "twenty" in parts:
+        twenty_steps("resnet18", 16)
+        twenty_steps("resnet50", 8)
+    if "bf16" in parts:
+        bf16_curve()
+    print(f"{len(failures)} failed" if failures else "all agree")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
