@@ -1,14 +1,14 @@
-/* Sums over many elements: f32 in short runs, f64 across them. */
+/* Sums over many elements, in f64. */
 #ifndef RT_SELF
 #define RT_SELF "kernel/simd_reduce.c"
 #include "kernel/simd_isa.h"
 
-enum { LANES = 32 };
+enum { LANES = 16 };
 
-/* Lanes are added up in an order of our own, whatever the vector length. */
-static inline double sum_of_lanes(const float *lane) {
+/* Partial sums are added up in an order of our own, whatever the vector length. */
+static inline double sum_of_lanes(const double *lane) {
   double s = 0;
-  for (int i = 0; i < LANES; i++) s += (double)lane[i];
+  for (int i = 0; i < LANES; i++) s += lane[i];
   return s;
 }
 
@@ -17,18 +17,14 @@ static inline double sum_of_lanes(const float *lane) {
 
 void RT_EACH(sum)(const void *xp, int64_t n, double *sum) {
   const element *x = xp;
-  double total = 0;
+  double lane[LANES] = {0};
   int64_t i = 0;
-  while (i + LANES <= n) {
-    float lane[LANES] = {0};
-    for (int run = 0; run < 32 && i + LANES <= n; run++, i += LANES) {
+  for (; i + LANES <= n; i += LANES) {
 #pragma omp simd
-      for (int64_t j = 0; j < LANES; j++) lane[j] += get(x, i + j);
-    }
-    total += sum_of_lanes(lane);
+    for (int64_t j = 0; j < LANES; j++) lane[j] += (double)get(x, i + j);
   }
-  for (; i < n; i++) total += (double)get(x, i);
-  *sum = total;
+  *sum = sum_of_lanes(lane);
+  for (; i < n; i++) *sum += (double)get(x, i);
 }
 
 void RT_EACH(column_sums)(const void *xp, int64_t rows, int64_t c, double *sums) {
@@ -48,24 +44,20 @@ void RT_EACH(column_sums)(const void *xp, int64_t rows, int64_t c, double *sums)
 
 void RT_EACH(squared_distance)(const void *xp, const void *yp, int64_t n, double *sum) {
   const element *x = xp, *y = yp;
-  double total = 0;
+  double lane[LANES] = {0};
   int64_t i = 0;
-  while (i + LANES <= n) {
-    float lane[LANES] = {0};
-    for (int run = 0; run < 32 && i + LANES <= n; run++, i += LANES) {
+  for (; i + LANES <= n; i += LANES) {
 #pragma omp simd
-      for (int64_t j = 0; j < LANES; j++) {
-        float d = get(x, i + j) - get(y, i + j);
-        lane[j] += d * d;
-      }
+    for (int64_t j = 0; j < LANES; j++) {
+      float d = get(x, i + j) - get(y, i + j);
+      lane[j] += (double)(d * d);
     }
-    total += sum_of_lanes(lane);
   }
+  *sum = sum_of_lanes(lane);
   for (; i < n; i++) {
-    double d = (double)get(x, i) - (double)get(y, i);
-    total += d * d;
+    float d = get(x, i) - get(y, i);
+    *sum += (double)(d * d);
   }
-  *sum = total;
 }
 
 void RT_EACH(scaled_difference)(const void *xp, const void *yp, void *dp, int64_t n, float scale) {

@@ -14,7 +14,7 @@ static rt_status reference(const rt_call *c) {
   return RT_OK;
 }
 
-static const char *const cases[] = {"x[]", "x[33]", "x[2,3,7,5]", "s64[4]<9", NULL};
+static const char *const cases[] = {"x[]!", "x[33]!", "x[2,3,7,5]!", "s64[4]<9", NULL};
 
 const rt_op rt_op_row_detach = {
     .name = "detach",
