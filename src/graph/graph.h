@@ -185,7 +185,6 @@ struct rt_op {
   int (*outputs)(const void *attr, int n_in);
   unsigned shape_only;  /* bit i: only the shape of input i is read, so nobody keeps its data */
   unsigned aux_outputs; /* bit i: output i is for the backward row or the store (saved statistics, counts): no gradient */
-  unsigned detached_outputs; /* bit i: output i (a statistic, a count) passes no gradient, by definition */
   unsigned f32_inputs;  /* bit i: this floating input is f32 in every precision (scales, statistics, learning rate) */
   rt_status (*infer)(rt_infer *c);
   void (*grad)(rt_grad *c); /* NULL: no gradient */

@@ -10,12 +10,13 @@ typedef struct conv {
 } conv;
 
 /* Images of 4×4 or less leave oneDNN's channels-last kernels too few pixels a row: with many channels its blocked ones
- * are faster even with the reorders (in 0.55 to 0.95 of the time, by CPU and dtype). */
+ * are faster even with the reorders (in 0.8 to 0.98 of the time at 4×4, 0.62 to 0.86 at 2×2; in 0.55 on other CPUs),
+ * but for a handful of images and for the gradient by weights. */
 static bool blocked_wins(const rt_conv2d_attr *a, const rt_type *w, const rt_type *y) {
-  enum { PIXELS = 16, CHANNELS = 256 };
+  enum { PIXELS = 16, CHANNELS = 256, IMAGES = 8 };
   return dnn_isa() < RT_ISA_AMX && a->groups == 1 && a->stride[0] == 1 && a->stride[1] == 1 &&
          w->dim[2] * w->dim[3] > 1 && y->dim[2] * y->dim[3] <= PIXELS && w->dim[0] >= CHANNELS &&
-         w->dim[1] >= CHANNELS;
+         w->dim[1] >= CHANNELS && y->dim[0] >= IMAGES;
 }
 
 static dnn_shape grouped(const rt_type *w, int64_t groups) {
@@ -27,7 +28,7 @@ static dnn_shape grouped(const rt_type *w, int64_t groups) {
 
 static conv conv_of(const rt_site *site, const rt_type *x, const rt_type *w, const rt_type *y) {
   const rt_conv2d_attr *a = site->attr;
-  conv c = {.dtype = x->dtype, .blocked = blocked_wins(a, w, y)};
+  conv c = {.dtype = x->dtype};
   c.x = dnn_channels_last(x);
   c.w = grouped(w, a->groups);
   c.y = dnn_channels_last(y);
@@ -101,6 +102,7 @@ static rt_status prepare_forward(rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
   const rt_type *x_type = site->in[0], *bias_type = optional(site, 2), *residual = optional(site, 3);
   conv c = conv_of(site, x_type, site->in[1], site->out);
+  c.blocked = blocked_wins(a, site->in[1], site->out);
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
   const_dnnl_memory_desc_t bias = bias_type ? dnn_md(p, RT_F32, dnn_row_major(bias_type)) : NULL;
@@ -129,6 +131,7 @@ static bool accepts_backward_data(const rt_site *site) {
 static rt_status prepare_backward_data(rt_site *site) {
   const rt_type *dy_type = site->in[0], *dx_type = site->out;
   conv c = conv_of(site, dx_type, site->in[1], dy_type);
+  c.blocked = blocked_wins(site->attr, site->in[1], dy_type);
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
   dnnl_primitive_desc_t pd = backward_data(p, &c);

@@ -25,8 +25,19 @@ void rt_site_release(rt_site *site, const rt_kernel *kernel) {
   site->n_packs = 0;
 }
 
+/* Fast kernels and the library count dimensions in 32 bits. */
+static bool counts_fit(const rt_site *site) {
+  bool fit = true;
+  for (int i = 0; i < site->n_in + site->n_out; i++) {
+    const rt_type *t = i < site->n_in ? site->in[i] : &site->out[i - site->n_in];
+    for (int d = 0; t && d < t->rank; d++) fit &= t->dim[d] <= INT32_MAX;
+  }
+  return fit;
+}
+
 rt_status rt_kernel_choose(rt_site *site, rt_kernels policy, const rt_kernel **kernel) {
   *kernel = NULL;
+  if (!counts_fit(site)) return RT_OK;
   for (int i = 0; i < KERNELS && policy != RT_KERNELS_REFERENCE; i++) {
     const rt_kernel *k = kernels[i];
     if (k->op != site->op || (k->accepts && !k->accepts(site))) continue;

@@ -1,10 +1,11 @@
-/* Batch norm over x: rows×c, channels contiguous. Sums of a block of rows in f32, GROUP rows at a time; blocks are merged
- * in f64. Vectors run along the channels, so results depend neither on the vector length nor on the threads. */
+/* Batch norm over x: rows×c, channels contiguous. Sums of a block of rows in f32; blocks are merged in f64.
+ * Vectors run along the channels, so results depend neither on the vector length nor on the threads. Memory is read in
+ * its order, a row at a time: several rows side by side would save loads of the sums, and halve the bandwidth. */
 #ifndef RT_SELF
 #define RT_SELF "kernel/simd_norm.c"
 #include "kernel/simd_isa.h"
 
-enum { GROUP = 4, TILE = 512 };
+enum { TILE = 512 };
 
 /* What a block leaves: rows of width c·folds, k, s1 and s2 one after the other. Channel i is in the columns i + c·fold. */
 
@@ -56,21 +57,12 @@ void RT_EACH(moments)(const void *xp, int64_t rows, int64_t c, float *k, float *
     k[i] = get(x, i);
     s1[i] = s2[i] = 0;
   }
-  int64_t r = 0;
-  for (; r + GROUP <= rows; r += GROUP, x += GROUP * c) {
+  for (int64_t r = 0; r < rows; r++, x += c) {
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-      float a = get(x, i) - k[i], b = get(x, c + i) - k[i], d = get(x, 2 * c + i) - k[i], e = get(x, 3 * c + i) - k[i];
-      s1[i] += (a + b) + (d + e);
-      s2[i] += (a * a + b * b) + (d * d + e * e);
-    }
-  }
-  for (; r < rows; r++, x += c) {
-#pragma omp simd
-    for (int64_t i = 0; i < c; i++) {
-      float a = get(x, i) - k[i];
-      s1[i] += a;
-      s2[i] += a * a;
+      float d = get(x, i) - k[i];
+      s1[i] += d;
+      s2[i] += d * d;
     }
   }
 }
@@ -116,40 +108,28 @@ static inline void RT_EACH(mask)(const element *dy, const element *y, element *d
 void RT_EACH(gradient_sums)(const void *dyp, const void *xp, const void *yp, void *dzp, int64_t rows, int64_t c,
                             const float *mean, float *s1, float *s2) {
   const element *dy = dyp, *x = xp, *y = yp;
-  element *keep = dzp, buffer[GROUP * TILE];
+  element *keep = dzp, buffer[TILE];
   for (int64_t i = 0; i < c; i++) s1[i] = s2[i] = 0;
-  for (int64_t r = 0, rs; r < rows; r += rs) {
-    rs = rows - r < GROUP || c > TILE ? 1 : GROUP;
-    for (int64_t from = 0; from < c; from += GROUP * TILE) { /* the whole group of rows, unless c is huge */
-      int64_t at = r * c + from, width = c - from < GROUP * TILE ? c - from : GROUP * TILE, n = rs * width;
-      const element *z = dy + at, *v = x + at;
-      if (y || keep) {
-        element *dz = keep ? keep + at : buffer;
-        if (y)
-          RT_EACH(mask)(dy + at, y + at, dz, n);
-        else
-          memcpy(dz, dy + at, (size_t)n * sizeof *dz);
-        z = dz;
-      }
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t from = 0; from < c; from += TILE) {
+      int64_t n = c - from < TILE ? c - from : TILE, at = r * c + from;
       const float *m = mean + from;
       float *a = s1 + from, *b = s2 + from;
-      if (rs == GROUP) {
+      const element *dz = dy + at;
+      if (y || keep) {
+        element *masked = keep ? keep + at : buffer;
+        if (y)
+          RT_EACH(mask)(dy + at, y + at, masked, n);
+        else
+          memcpy(masked, dy + at, (size_t)n * sizeof *masked);
+        dz = masked;
+      }
 #pragma omp simd
-        for (int64_t i = 0; i < c; i++) {
-          float z0 = get(z, i), z1 = get(z, c + i), z2 = get(z, 2 * c + i), z3 = get(z, 3 * c + i);
-          a[i] += (z0 + z1) + (z2 + z3);
-          b[i] += (z0 * (get(v, i) - m[i]) + z1 * (get(v, c + i) - m[i])) +
-                  (z2 * (get(v, 2 * c + i) - m[i]) + z3 * (get(v, 3 * c + i) - m[i]));
-        }
-      } else {
-#pragma omp simd
-        for (int64_t i = 0; i < width; i++) {
-          a[i] += get(z, i);
-          b[i] += get(z, i) * (get(v, i) - m[i]);
-        }
+      for (int64_t i = 0; i < n; i++) {
+        a[i] += get(dz, i);
+        b[i] += get(dz, i) * (get(x, at + i) - m[i]);
       }
     }
-  }
 }
 
 /* dx = a dz + b x + d, dz as above */

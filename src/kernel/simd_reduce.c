@@ -1,4 +1,4 @@
-/* Sums over many elements, in f64. */
+/* Sums over many elements: a few in f32, the rest in f64. */
 #ifndef RT_SELF
 #define RT_SELF "kernel/simd_reduce.c"
 #include "kernel/simd_isa.h"
@@ -19,12 +19,13 @@ void RT_EACH(sum)(const void *xp, int64_t n, double *sum) {
   const element *x = xp;
   double lane[LANES] = {0};
   int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
+  for (; i + 4 * LANES <= n; i += 4 * LANES, x += 4 * LANES) {
 #pragma omp simd
-    for (int64_t j = 0; j < LANES; j++) lane[j] += (double)get(x, i + j);
+    for (int64_t j = 0; j < LANES; j++)
+      lane[j] += (double)((get(x, j) + get(x, j + LANES)) + (get(x, j + 2 * LANES) + get(x, j + 3 * LANES)));
   }
   *sum = sum_of_lanes(lane);
-  for (; i < n; i++) *sum += (double)get(x, i);
+  for (; i < n; i++, x++) *sum += (double)get(x, 0);
 }
 
 void RT_EACH(column_sums)(const void *xp, int64_t rows, int64_t c, double *sums) {

@@ -269,7 +269,6 @@ const rt_op rt_op_row_batch_norm_train = {
     .options = options,
     .attr_size = sizeof(rt_batch_norm_attr),
     .n_out = 5,
-    .detached_outputs = 0x1E, /* statistics */
     .aux_outputs = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
     .f32_inputs = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
     .infer = infer_train,

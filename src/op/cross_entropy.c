@@ -181,7 +181,6 @@ const rt_op rt_op_row_cross_entropy = {
     .options = options,
     .attr_size = sizeof(rt_cross_entropy_attr),
     .n_out = 2,
-    .detached_outputs = 2, /* the count */
     .aux_outputs = 1 << 1,
     .f32_inputs = 1 << 2,
     .infer = infer,

@@ -137,7 +137,6 @@ const rt_op rt_op_row_layer_norm = {
     .options = options,
     .attr_size = sizeof(rt_layer_norm_attr),
     .n_out = 3,
-    .detached_outputs = 6, /* statistics */
     .aux_outputs = 1 << 1 | 1 << 2,
     .f32_inputs = 1 << 1 | 1 << 2,
     .infer = infer,

@@ -33,7 +33,7 @@ static void mark_needed(sweep *s, rt_value *const *wrt, int n) {
     for (int j = 0; j < node->n_in; j++)
       any |= node->in[j] && s->needed[node->in[j]->id] && !(j < 32 && (node->op->shape_only >> j & 1));
     for (int j = 0; j < node->n_out; j++) {
-      bool passes = rt_dtype_is_float(node->out[j]->type.dtype) && !(j < 32 && (node->op->detached_outputs >> j & 1));
+      bool passes = rt_dtype_is_float(node->out[j]->type.dtype) && !(j < 32 && (node->op->aux_outputs >> j & 1));
       s->needed[node->out[j]->id] |= any && passes;
     }
   }

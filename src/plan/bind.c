@@ -57,8 +57,9 @@ static rt_status check_known(const rt_graph *g, const rt_feed *feeds, int n) {
   return RT_OK;
 }
 
-rt_status rt_bind_symbols(const rt_graph *g, const rt_feed *feeds, int n, int64_t *symbol) {
+rt_status rt_bind_symbols(const rt_live *live, const rt_feed *feeds, int n, int64_t *symbol) {
   char text[RT_TYPE_TEXT];
+  const rt_graph *g = live->graph;
   rt_status s = check_known(g, feeds, n);
   for (int i = 0; i < g->n_values && s == RT_OK; i++) {
     const rt_value *v = g->value[i];
@@ -66,10 +67,18 @@ rt_status rt_bind_symbols(const rt_graph *g, const rt_feed *feeds, int n, int64_
     const rt_feed *feed = find_feed(feeds, n, v->name);
     if (feed)
       s = unify(g, v, feed, symbol);
-    else if (!v->data)
+    else if (!v->data && live->value[i])
       s = rt_fail(RT_E_ARGUMENT, "input %s, %s, was not fed", v->name, rt_type_text(g, &v->type, text, sizeof text));
   }
   return s;
+}
+
+static rt_status check_addressable(const rt_bound *b, const char *what, const rt_value *v) {
+  char text[RT_TYPE_TEXT];
+  const rt_type *type = &b->type[v->id];
+  if (rt_type_bound(type) && rt_type_bytes(type) >= 0) return RT_OK;
+  return rt_fail(RT_E_SHAPE, "%s %s: %s is larger than what can be addressed", what, v->name,
+                 rt_type_text(b->graph, type, text, sizeof text));
 }
 
 static rt_status infer_node(rt_bound *b, const rt_node *node) {
@@ -80,12 +89,9 @@ static rt_status infer_node(rt_bound *b, const rt_node *node) {
   rt_infer c = {.op = node->op, .attr = node->attr, .name = node->name, .in = in, .n_in = node->n_in, .n_out = node->n_out, .out = out};
   rt_status s = node->op->infer(&c);
   for (int i = 0; i < node->n_out && s == RT_OK; i++) {
-    char text[RT_TYPE_TEXT];
     out[i].layout = node->out[i]->type.layout;
-    if (!rt_type_bound(&out[i]) || rt_type_bytes(&out[i]) < 0)
-      return rt_fail(RT_E_SHAPE, "%s %s: output %d, %s, has a size that can't be addressed", node->op->name, node->name, i,
-                     rt_type_text(b->graph, &out[i], text, sizeof text));
     b->type[node->out[i]->id] = out[i];
+    s = check_addressable(b, node->op->name, node->out[i]);
   }
   return s;
 }
@@ -99,19 +105,24 @@ static rt_status infer_all(rt_bound *b) {
     b->type[i] = t; /* of inputs, variables and constants; nodes are inferred */
   }
   rt_status s = RT_OK;
-  for (int i = 0; i < g->n_nodes && s == RT_OK; i++) s = infer_node(b, g->node[i]);
+  for (int i = 0; i < g->n_values && s == RT_OK; i++)
+    if (g->value[i]->kind == RT_VALUE_INPUT && b->live->value[i]) s = check_addressable(b, "input", g->value[i]);
+  for (int i = 0; i < g->n_nodes && s == RT_OK; i++)
+    if (b->live->node[i]) s = infer_node(b, g->node[i]);
   return s;
 }
 
-rt_status rt_bind(const rt_graph *g, const rt_feed *feeds, int n, rt_bound **out) {
+rt_status rt_bind(const rt_live *live, const rt_feed *feeds, int n, rt_bound **out) {
+  const rt_graph *g = live->graph;
   rt_bound *b = rt_alloc(sizeof *b);
   *out = NULL;
   if (!b) return RT_E_MEMORY;
   b->graph = g;
+  b->live = live;
   b->symbol = rt_bound_alloc(b, (size_t)g->n_symbols + 1, sizeof *b->symbol);
   b->type = rt_bound_alloc(b, (size_t)g->n_values + 1, sizeof *b->type);
   b->buffer = rt_bound_alloc(b, (size_t)g->n_values + 1, sizeof *b->buffer);
-  rt_status s = b->symbol && b->type && b->buffer ? rt_bind_symbols(g, feeds, n, b->symbol) : RT_E_MEMORY;
+  rt_status s = b->symbol && b->type && b->buffer ? rt_bind_symbols(live, feeds, n, b->symbol) : RT_E_MEMORY;
   if (s == RT_OK) s = infer_all(b);
   if (s == RT_OK)
     *out = b;

@@ -102,7 +102,7 @@ static bool is_assigned(const builder *k, const rt_var *var) {
 static rt_status find_assigned(builder *k) {
   for (int i = 0; i < k->g->n_nodes; i++) {
     const rt_node *node = k->g->node[i];
-    if (!node->op->effect) continue;
+    if (!node->op->effect) continue; /* assigns are roots: live */
     const rt_var *var = node->in[0]->var;
     if (!var) return rt_fail(RT_E_ARGUMENT, "assign %s: its first input must be a variable", node->name);
     if (is_assigned(k, var)) return rt_fail(RT_E_UNSUPPORTED, "variable %s is assigned twice in one graph", var->name);
@@ -235,11 +235,8 @@ static rt_status watch(builder *k) {
 }
 
 static rt_status build(builder *k, rt_kernels policy) {
-  bool *live = rt_bound_alloc(k->b, (size_t)k->g->n_nodes + 1, sizeof *live);
-  if (!live) return RT_E_MEMORY;
-  rt_graph_live(k->g, live);
   int most_packs = 0;
-  for (int i = 0; i < k->g->n_nodes; i++) k->node[i].live = live[i];
+  for (int i = 0; i < k->g->n_nodes; i++) k->node[i].live = k->b->live->node[i];
   rt_status s = find_assigned(k);
   if (s == RT_OK) s = choose_all(k, policy);
   for (int i = 0; i < k->g->n_nodes; i++)

@@ -9,6 +9,7 @@
 
 struct rt_plan {
   rt_graph *graph;
+  rt_live live;
   rt_plan_options options;
   rt_bound *bounds; /* most recently used first */
 };
@@ -16,6 +17,19 @@ struct rt_plan {
 /* Bindings are cheap to make again: a handful of shapes is kept, and not more derived weights than this. */
 enum { MOST_BINDINGS = 16 };
 static const int64_t MOST_PERSISTENT = (int64_t)1 << 30;
+
+static rt_status find_live(const rt_graph *g, rt_live *live) {
+  live->graph = g;
+  live->node = rt_alloc((size_t)g->n_nodes + 1);
+  live->value = rt_alloc((size_t)g->n_values + 1);
+  if (!live->node || !live->value) return RT_E_MEMORY;
+  rt_graph_live(g, live->node);
+  for (int i = 0; i < g->n_nodes; i++)
+    for (int j = 0; live->node[i] && j < g->node[i]->n_in; j++)
+      if (g->node[i]->in[j]) live->value[g->node[i]->in[j]->id] = true;
+  for (int i = 0; i < g->n_outputs; i++) live->value[g->output[i].value->id] = true;
+  return RT_OK;
+}
 
 rt_status rt_plan_new(rt_graph *graph, const rt_plan_options *options, rt_plan **out) {
   *out = NULL;
@@ -25,8 +39,12 @@ rt_status rt_plan_new(rt_graph *graph, const rt_plan_options *options, rt_plan *
   if (!plan) return RT_E_MEMORY;
   plan->graph = graph;
   if (options) plan->options = *options;
-  *out = plan;
-  return RT_OK;
+  s = find_live(graph, &plan->live);
+  if (s == RT_OK)
+    *out = plan;
+  else
+    rt_plan_free(plan);
+  return s;
 }
 
 void rt_plan_free(rt_plan *plan) {
@@ -35,32 +53,47 @@ void rt_plan_free(rt_plan *plan) {
     next = b->next;
     rt_bound_free(b);
   }
+  rt_free(plan->live.node);
+  rt_free(plan->live.value);
   rt_free(plan);
 }
 
 /* ---- memory ---- */
 
-static rt_status too_large(const rt_bound *b, int64_t need, int64_t have) {
-  const rt_buffer *largest = NULL;
-  char text[RT_TYPE_TEXT] = "";
-  for (int i = 0; i < b->n_buffers; i++)
-    if (b->buffers[i].place == RT_PLACE_ARENA && (!largest || b->buffers[i].bytes > largest->bytes)) largest = &b->buffers[i];
-  if (largest) rt_type_text(NULL, &b->type[largest->value->id], text, sizeof text);
-  return rt_fail(RT_E_MEMORY, "these shapes need %" PRId64 " bytes and %" PRId64 " are available; the largest piece is at %s, %s, %" PRId64
-                 " bytes. Use a smaller batch.", need, have, largest ? largest->value->name : "-", text, largest ? largest->bytes : 0);
+static rt_status too_large(const rt_bound *b, const rt_value *largest, const char *least, int64_t need, int64_t have) {
+  char text[RT_TYPE_TEXT];
+  const rt_type *type = &b->type[largest->id];
+  return rt_fail(RT_E_MEMORY,
+                 "these shapes need %s%" PRId64 " bytes and %" PRId64 " are available; the largest piece is at %s, %s, %" PRId64
+                 " bytes. Use a smaller batch.",
+                 least, need, have, largest->name, rt_type_text(NULL, type, text, sizeof text), rt_type_bytes(type));
 }
 
-static rt_status check_fits(const rt_plan *plan, const rt_bound *b) {
-  const rt_store *store = plan->graph->store;
-  int64_t arena = b->arena_bytes > store->arena_bytes ? b->arena_bytes - store->arena_bytes : 0; /* what is new */
-  int64_t variables = store->n && store->var[0]->data ? 0 : store->bytes;
-  int64_t need = arena + b->persistent_bytes + variables;
-  if (plan->options.memory_limit > 0) {
-    int64_t all = b->arena_bytes + b->persistent_bytes + store->bytes;
-    return all > plan->options.memory_limit ? too_large(b, all, plan->options.memory_limit) : RT_OK;
+static int64_t available(const rt_plan *plan) {
+  return plan->options.memory_limit > 0 ? plan->options.memory_limit : rt_memory_available();
+}
+
+/* Before kernels are chosen: not even one value would fit. */
+static rt_status check_values(const rt_plan *plan, const rt_bound *b, const rt_value **largest) {
+  const rt_graph *g = plan->graph;
+  *largest = NULL;
+  for (int i = 0; i < g->n_values; i++) {
+    const rt_value *v = g->value[i];
+    bool live = v->kind == RT_VALUE_NODE ? b->live->node[v->node->id] : b->live->value[i];
+    if (live && (!*largest || rt_type_bytes(&b->type[i]) > rt_type_bytes(&b->type[(*largest)->id]))) *largest = v;
   }
-  int64_t have = rt_memory_available();
-  return need > have ? too_large(b, need, have) : RT_OK;
+  int64_t most = *largest ? rt_type_bytes(&b->type[(*largest)->id]) : 0, have = available(plan);
+  return most > have ? too_large(b, *largest, "at least ", most, have) : RT_OK;
+}
+
+/* With a limit all that is used counts; else what is not taken yet must be there. */
+static rt_status check_fits(const rt_plan *plan, const rt_bound *b, const rt_value *largest) {
+  const rt_store *store = plan->graph->store;
+  bool limited = plan->options.memory_limit > 0, stored = store->n && store->var[0]->data;
+  int64_t arena = limited ? b->arena_bytes : b->arena_bytes - store->arena_bytes;
+  int64_t need = (arena > 0 ? arena : 0) + b->persistent_bytes + (stored && !limited ? 0 : store->bytes);
+  int64_t have = available(plan);
+  return need > have ? too_large(b, largest, "", need, have) : RT_OK;
 }
 
 static rt_status reserve(const rt_plan *plan, rt_bound *b) {
@@ -114,13 +147,13 @@ static rt_status bind(rt_plan *plan, const rt_feed *feeds, int n, rt_bound **out
   enum { FEW = 64 };
   int64_t symbol[FEW] = {0};
   if (plan->graph->n_symbols <= FEW) {
-    rt_status s = rt_bind_symbols(plan->graph, feeds, n, symbol);
+    rt_status s = rt_bind_symbols(&plan->live, feeds, n, symbol);
     if (s != RT_OK) return s;
     *out = find_bound(plan, symbol);
     if (*out) return RT_OK;
   }
   rt_bound *b;
-  rt_status s = rt_bind(plan->graph, feeds, n, &b);
+  rt_status s = rt_bind(&plan->live, feeds, n, &b);
   if (s != RT_OK) return s;
   if (plan->graph->n_symbols > FEW) { /* only known now */
     *out = find_bound(plan, b->symbol);
@@ -129,9 +162,11 @@ static rt_status bind(rt_plan *plan, const rt_feed *feeds, int n, rt_bound **out
       return RT_OK;
     }
   }
-  s = rt_build_steps(b, plan->options.kernels);
+  const rt_value *largest;
+  s = check_values(plan, b, &largest);
+  if (s == RT_OK) s = rt_build_steps(b, plan->options.kernels);
   if (s == RT_OK) s = rt_plan_layout(b);
-  if (s == RT_OK) s = check_fits(plan, b);
+  if (s == RT_OK) s = check_fits(plan, b, largest);
   if (s != RT_OK) {
     rt_bound_free(b);
     return s;

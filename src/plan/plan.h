@@ -48,11 +48,19 @@ typedef struct rt_step {
   int64_t runs;
 } rt_step;
 
+/* What of a graph a plan runs: found once, the same for every binding. */
+typedef struct rt_live {
+  const rt_graph *graph;
+  bool *node;  /* by id: reaches a marked output or an assign */
+  bool *value; /* by id: a live node reads it, or it is marked */
+} rt_live;
+
 /* A graph with its symbols bound. Everything small is in `memory`. */
 typedef struct rt_bound {
   struct rt_bound *next; /* most recently used first */
   rt_arena memory;
   const rt_graph *graph;
+  const rt_live *live;
   int64_t *symbol; /* the number, by symbol; 0: no input mentions it */
   rt_type *type;   /* by value id */
   int *buffer;     /* by value id; -1: none */
@@ -68,10 +76,10 @@ typedef struct rt_bound {
 } rt_bound;
 
 /* Bind the symbols to what the feeds say. *out owns everything. */
-rt_status rt_bind(const rt_graph *graph, const rt_feed *feeds, int n, rt_bound **out);
+rt_status rt_bind(const rt_live *live, const rt_feed *feeds, int n, rt_bound **out);
 void rt_bound_free(rt_bound *b);
-/* Numbers of the symbols, or what is wrong with the feeds. */
-rt_status rt_bind_symbols(const rt_graph *graph, const rt_feed *feeds, int n, int64_t *symbol);
+/* Numbers of the symbols, or what is wrong with the feeds. Inputs that nothing live reads need not be fed. */
+rt_status rt_bind_symbols(const rt_live *live, const rt_feed *feeds, int n, int64_t *symbol);
 
 rt_status rt_build_steps(rt_bound *b, rt_kernels policy);
 rt_status rt_plan_layout(rt_bound *b);

@@ -146,7 +146,7 @@ refuses nan bench --seconds nan --batch 2 --input 3x8x8
 refuses bytes bench --batch 50000000
 check "huge batch: the sentence has a number of bytes" grep -Eq '[0-9]{9,}' "$work/err"
 refuses bytes bench --batch 50000000 --step infer --precision fp32
-refuses batch bench --batch 9000000000000000000
+refuses 9000000000000000000 bench --batch 9000000000000000000
 
 # Standard output that can't be written is a failure, not a success.
 "$retort" doctor >/dev/full 2>"$work/err"

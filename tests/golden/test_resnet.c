@@ -55,6 +55,9 @@ static void fill_store(rt_store *store) {
       data = formula(v.name, n, 1, 0.5);
     else
       data = formula(v.name, n, 0, 0.1);
+    const cJSON *moved;
+    cJSON_ArrayForEach(moved, get(get(golden, "moved"), v.name))
+        data[cJSON_GetArrayItem(moved, 0)->valueint] = (float)cJSON_GetArrayItem(moved, 1)->valuedouble;
     assert_int_equal(rt_store_set(store, v.name, data, (size_t)n * sizeof *data), RT_OK);
     free(data);
   }

@@ -74,7 +74,7 @@ static double *fetch(const fixture *f, const char *name, int64_t *n, rt_dtype *d
 /* ---- gradients ---- */
 
 static bool passes_gradient(const rt_node *node, int output) {
-  return rt_dtype_is_float(node->out[output]->type.dtype) && !(node->op->detached_outputs >> output & 1);
+  return rt_dtype_is_float(node->out[output]->type.dtype) && !(node->op->aux_outputs >> output & 1);
 }
 
 static double weighted_sum(fixture *f, const test_case *c) {
