@@ -43,14 +43,16 @@ static rt_isa detect(void) {
   const unsigned osxsave_state = 6, avx512_state = 0xE6, amx_state = 0x60000;
   features one = leaf(1, 0), seven = leaf(7, 0), more = leaf(7, 1), extended = leaf(0x80000001, 0);
   unsigned state = (unsigned)saved_state();
-  if (!all(state, osxsave_state) || !all(one.c, bit_AVX | bit_FMA | bit_F16C | bit_MOVBE) || !all(extended.c, bit_LZCNT) ||
-      !all(seven.b, bit_AVX2 | bit_BMI | bit_BMI2))
+  if (!all(state, osxsave_state) || !all(one.c, bit_AVX | bit_FMA | bit_F16C | bit_MOVBE) ||
+      !all(extended.c, bit_LZCNT) || !all(seven.b, bit_AVX2 | bit_BMI | bit_BMI2))
     return RT_ISA_BASE;
-  if (!all(state, avx512_state) || !all(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL))
+  if (!all(state, avx512_state) ||
+      !all(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL))
     return RT_ISA_AVX2;
   if (!all(seven.c, bit_AVX512VNNI)) return RT_ISA_AVX512;
   if (!all(more.a, bit_AVX512BF16)) return RT_ISA_AVX512_VNNI;
-  if (!all(state, amx_state) || !all(seven.d, bit_AMX_TILE | bit_AMX_INT8 | bit_AMX_BF16)) return RT_ISA_AVX512_BF16;
+  if (!all(state, amx_state) || !all(seven.d, bit_AMX_TILE | bit_AMX_INT8 | bit_AMX_BF16))
+    return RT_ISA_AVX512_BF16;
   return RT_ISA_AMX;
 }
 

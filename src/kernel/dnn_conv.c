@@ -83,8 +83,6 @@ static dnnl_primitive_desc_t backward_weight(dnn_program *p, const conv *c, cons
   return dnn_keep(p, pd);
 }
 
-static const rt_type *optional(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
-
 static bool one_dtype(const rt_site *site, const rt_type *a, const rt_type *b) {
   return dnn_accepts(a) && dnn_accepts(b) && a->dtype == b->dtype && dnn_accepts(site->out);
 }
@@ -92,7 +90,7 @@ static bool one_dtype(const rt_site *site, const rt_type *a, const rt_type *b) {
 /* ---- y = act(x * w + bias + residual) ---- */
 
 static bool accepts_forward(const rt_site *site) {
-  const rt_type *bias = optional(site, 2), *residual = optional(site, 3);
+  const rt_type *bias = dnn_optional(site, 2), *residual = dnn_optional(site, 3);
   return one_dtype(site, site->in[0], site->in[1]) && dnn_is_row_major(site->in[1]) &&
          site->out->dtype == site->in[0]->dtype && (!bias || bias->dtype == RT_F32) &&
          (!residual || residual->dtype == site->out->dtype);
@@ -100,7 +98,7 @@ static bool accepts_forward(const rt_site *site) {
 
 static rt_status prepare_forward(rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
-  const rt_type *x_type = site->in[0], *bias_type = optional(site, 2), *residual = optional(site, 3);
+  const rt_type *x_type = site->in[0], *bias_type = dnn_optional(site, 2), *residual = dnn_optional(site, 3);
   conv c = conv_of(site, x_type, site->in[1], site->out);
   c.blocked = blocked_wins(a, site->in[1], site->out);
   dnn_program *p = dnn_program_new();

@@ -1,8 +1,6 @@
 /* Matrix products by oneDNN. */
 #include "kernel/dnn_program.h"
 
-static const rt_type *optional(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
-
 static bool accepts_product(const rt_site *site) {
   const rt_type *a = site->in[0], *b = site->in[1], *c = site->out;
   return dnn_accepts(a) && dnn_accepts(b) && dnn_accepts(c) && a->dtype == b->dtype &&
@@ -13,7 +11,7 @@ static bool accepts_product(const rt_site *site) {
 /* ---- linear: y[…,O] = x[…,K] wᵀ + bias, w[O,K] ---- */
 
 static bool accepts_linear(const rt_site *site) {
-  const rt_type *bias = optional(site, 2);
+  const rt_type *bias = dnn_optional(site, 2);
   return accepts_product(site) && (!bias || bias->dtype == RT_F32);
 }
 
@@ -26,7 +24,7 @@ static rt_status prepare_linear(rt_site *site) {
   dnn_shape w_shape = dnn_transposed(dnn_matrix(o, k));
   const_dnnl_memory_desc_t x_md = dnn_md(p, dtype, dnn_matrix(rows, k)),
                            y_md = dnn_md(p, site->out->dtype, dnn_matrix(rows, o)),
-                           bias = optional(site, 2) ? dnn_md(p, RT_F32, dnn_matrix(1, o)) : NULL;
+                           bias = dnn_optional(site, 2) ? dnn_md(p, RT_F32, dnn_matrix(1, o)) : NULL;
   dnnl_primitive_desc_t pd =
       dnn_product(p, x_md, dnn_md_any(p, dtype, w_shape), bias, y_md, dnn_attr(p, false, false));
   int x = dnn_input(p, 0, x_md), b = dnn_input(p, 2, bias), y = dnn_output(p, 0, y_md);

@@ -76,6 +76,8 @@ bool dnn_accepts(const rt_type *t) {
          (t->dtype == RT_F32 || (t->dtype == RT_BF16 && dnn_isa() >= RT_ISA_AVX512_BF16));
 }
 
+const rt_type *dnn_optional(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
+
 static dnnl_data_type_t data_type(rt_dtype dtype) { return dtype == RT_BF16 ? dnnl_bf16 : dnnl_f32; }
 
 /* ---- building ---- */

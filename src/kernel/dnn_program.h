@@ -27,6 +27,7 @@ dnn_shape dnn_transposed(dnn_shape shape); /* the last two dimensions */
 bool dnn_accepts(const rt_type *type);
 bool dnn_is_channels_last(const rt_type *type);
 bool dnn_is_row_major(const rt_type *type);
+const rt_type *dnn_optional(const rt_site *site, int i); /* of input i; NULL where it is left out */
 
 dnn_program *dnn_program_new(void);
 /* Hand the program over to the site, or release it and return what went wrong. */
@@ -39,12 +40,14 @@ bool dnn_failed(const dnn_program *p);
 /* Record the outcome of a call of oneDNN that does `what`; true when it went well. */
 bool dnn_check(dnn_program *p, dnnl_status_t status, const char *what);
 
+/* With these strides, or (any) as the primitive likes it. */
 const_dnnl_memory_desc_t dnn_md(dnn_program *p, rt_dtype dtype, dnn_shape shape);
-const_dnnl_memory_desc_t dnn_md_any(dnn_program *p, rt_dtype dtype,
-                                    dnn_shape shape); /* as the primitive likes it */
+const_dnnl_memory_desc_t dnn_md_any(dnn_program *p, rt_dtype dtype, dnn_shape shape);
+/* What a primitive made of an `any`. */
 const_dnnl_memory_desc_t dnn_wanted(dnn_program *p, dnnl_primitive_desc_t pd, dnnl_query_t what);
 /* The user's scratchpad; y = act(result [+ what y held]). */
 dnnl_primitive_attr_t dnn_attr(dnn_program *p, bool sum, bool relu);
+/* The program owns it from now on. NULL in, NULL out. */
 dnnl_primitive_desc_t dnn_keep(dnn_program *p, dnnl_primitive_desc_t pd);
 
 /* Slots: input or output i of the node; memory of the workspace; another view of a slot. NULL in, -1 out. */

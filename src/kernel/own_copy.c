@@ -45,7 +45,8 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
     for (; i > 0 && to->stride[order[i - 1]] < to->stride[d]; i--) order[i] = order[i - 1];
     order[i] = d;
   }
-  for (int i = 0; i < to->rank; i++) add_axis(&w, to->dim[order[i]], from->stride[order[i]], to->stride[order[i]]);
+  for (int i = 0; i < to->rank; i++)
+    add_axis(&w, to->dim[order[i]], from->stride[order[i]], to->stride[order[i]]);
   while (w.rank < 2) { /* an axis of 1 in front */
     w.dim[w.rank] = 1;
     w.in[w.rank] = w.out[w.rank] = w.rank == 0;
@@ -67,7 +68,8 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
 
 /* to[j][i] = from[i][j]: few rows of `from` are read side by side, so that strides of a power of two don't evict them. */
 #define MOVE(type) \
-  static void move_##type(const type *from, type *to, int64_t rows, int64_t n, const int64_t *in, const int64_t *out) { \
+  static void move_##type(const type *from, type *to, int64_t rows, int64_t n, const int64_t *in, \
+                          const int64_t *out) { \
     for (int64_t begin = 0; begin < n; begin += READS) { \
       int64_t end = begin + READS < n ? begin + READS : n; \
       for (int64_t j = 0; j < rows; j++) \

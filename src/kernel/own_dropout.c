@@ -33,10 +33,16 @@ static rt_status run(const rt_kernel_call *call) {
   if (!(rate >= 0 && rate < 1))
     return rt_fail(RT_E_RANGE, "%s %s: rate is %g; it must be at least 0 and below 1", call->site->op->name,
                    call->site->name, (double)rate);
-  job j = {.simd = rt_simd_get(), .dtype = call->out->dtype, .x = own_in(call, 0), .y = call->out->data,
-           .seed = (uint64_t)*(const int64_t *)own_in(call, 2), .step = (uint64_t)*(const int64_t *)own_in(call, 3),
-           .stream = (uint64_t)((const rt_dropout_attr *)call->site->attr)->stream, .rate = rate,
-           .scale = (float)(1 / (1 - (double)rate)), .n = rt_tensor_elements(call->out)};
+  job j = {.simd = rt_simd_get(),
+           .dtype = call->out->dtype,
+           .x = own_in(call, 0),
+           .y = call->out->data,
+           .seed = (uint64_t) * (const int64_t *)own_in(call, 2),
+           .step = (uint64_t) * (const int64_t *)own_in(call, 3),
+           .stream = (uint64_t)((const rt_dropout_attr *)call->site->attr)->stream,
+           .rate = rate,
+           .scale = (float)(1 / (1 - (double)rate)),
+           .n = rt_tensor_elements(call->out)};
   rt_parallel_for((j.n + OWN_TILE - 1) / OWN_TILE, OWN_GRAIN / OWN_TILE / 4, tiles, &j);
   return RT_OK;
 }

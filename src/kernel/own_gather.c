@@ -23,15 +23,23 @@ static rt_status check_range(const rt_kernel_call *call, const job *g) {
   for (int64_t j = 0; j < g->n; j++) {
     int64_t id = id_at(g->index, j);
     if (id < 0 || id >= g->size)
-      return rt_fail(RT_E_RANGE, "%s %s: index %lld, element %lld of %lld, is outside 0 to %lld", call->site->op->name,
-                     call->site->name, (long long)id, (long long)j, (long long)g->n, (long long)g->size - 1);
+      return rt_fail(RT_E_RANGE, "%s %s: index %lld, element %lld of %lld, is outside 0 to %lld",
+                     call->site->op->name, call->site->name, (long long)id, (long long)j, (long long)g->n,
+                     (long long)g->size - 1);
   }
   return RT_OK;
 }
 
 static job job_of(const rt_kernel_call *call, const rt_type *x, int axis) {
-  job g = {.simd = rt_simd_get(), .dtype = call->in[0]->dtype, .outer = 1, .size = x->dim[axis], .inner = 1,
-           .index = call->in[1], .n = rt_tensor_elements(call->in[1]), .x = own_in(call, 0), .y = call->out->data};
+  job g = {.simd = rt_simd_get(),
+           .dtype = call->in[0]->dtype,
+           .outer = 1,
+           .size = x->dim[axis],
+           .inner = 1,
+           .index = call->in[1],
+           .n = rt_tensor_elements(call->in[1]),
+           .x = own_in(call, 0),
+           .y = call->out->data};
   for (int d = 0; d < axis; d++) g.outer *= x->dim[d];
   for (int d = axis + 1; d < x->rank; d++) g.inner *= x->dim[d];
   g.bytes = g.inner * (int64_t)rt_dtype_size(x->dtype);
@@ -41,7 +49,8 @@ static job job_of(const rt_kernel_call *call, const rt_type *x, int axis) {
 static void take(void *p, int64_t begin, int64_t end) {
   const job *g = p;
   for (int64_t u = begin; u < end; u++)
-    memcpy(g->y + u * g->bytes, g->x + (u / g->n * g->size + id_at(g->index, u % g->n)) * g->bytes, (size_t)g->bytes);
+    memcpy(g->y + u * g->bytes, g->x + (u / g->n * g->size + id_at(g->index, u % g->n)) * g->bytes,
+           (size_t)g->bytes);
 }
 
 static rt_status run_take(const rt_kernel_call *call, int axis) {
@@ -59,7 +68,8 @@ static rt_status run_embedding(const rt_kernel_call *call) { return run_take(cal
 
 static void add_columns(void *p, int64_t begin, int64_t end) {
   const job *g = p;
-  for (int64_t row = 0; row < g->size; row++) memset(g->sum + row * g->inner + begin, 0, (size_t)(end - begin) * sizeof(float));
+  for (int64_t row = 0; row < g->size; row++)
+    memset(g->sum + row * g->inner + begin, 0, (size_t)(end - begin) * sizeof(float));
   for (int64_t j = 0; j < g->n; j++) {
     int64_t id = id_at(g->index, j);
     if (id == g->skip) continue;
@@ -91,5 +101,6 @@ static bool accepts_backward(const rt_site *site) {
 
 const rt_kernel rt_kernel_gather = {"own_gather", RT_OP(gather), accepts, NULL, run_gather, NULL};
 const rt_kernel rt_kernel_embedding = {"own_embedding", RT_OP(embedding), accepts, NULL, run_embedding, NULL};
-const rt_kernel rt_kernel_embedding_backward = {"own_embedding_backward", RT_OP(embedding_backward), accepts_backward, NULL,
-                                                run_embedding_backward, NULL};
+const rt_kernel rt_kernel_embedding_backward = {"own_embedding_backward", RT_OP(embedding_backward),
+                                                accepts_backward,         NULL,
+                                                run_embedding_backward,   NULL};

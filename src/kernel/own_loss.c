@@ -20,9 +20,14 @@ static cross_entropy cross_entropy_of(const rt_kernel_call *call, int logits) {
   const rt_type *z = call->site->in[logits];
   bool soft = call->site->in[logits + 1]->dtype == RT_F32;
   const void *target = own_in(call, logits + 1);
-  return (cross_entropy){.simd = rt_simd_get(), .rows = z->dim[0], .classes = z->dim[1], .ignored = attr->ignore_index,
-                         .logits = own_in(call, logits), .probabilities = soft ? target : NULL,
-                         .label = soft ? NULL : target, .weight = own_in(call, logits + 2),
+  return (cross_entropy){.simd = rt_simd_get(),
+                         .rows = z->dim[0],
+                         .classes = z->dim[1],
+                         .ignored = attr->ignore_index,
+                         .logits = own_in(call, logits),
+                         .probabilities = soft ? target : NULL,
+                         .label = soft ? NULL : target,
+                         .weight = own_in(call, logits + 2),
                          .smoothing = attr->label_smoothing};
 }
 
@@ -98,7 +103,8 @@ static void gradient_rows(void *p, int64_t begin, int64_t end) {
       continue;
     }
     for (int64_t k = 0; k < c->classes; k++) total += target_of(c, r, k);
-    for (int64_t k = 0; k < c->classes; k++) d[k] = (float)(c->dsum * ((double)d[k] * total - target_of(c, r, k)));
+    for (int64_t k = 0; k < c->classes; k++)
+      d[k] = (float)(c->dsum * ((double)d[k] * total - target_of(c, r, k)));
   }
 }
 
@@ -115,7 +121,8 @@ static rt_status run_cross_entropy_backward(const rt_kernel_call *call) {
 static bool accepts_cross_entropy(const rt_site *site) {
   int logits = site->op == RT_OP(cross_entropy_backward);
   for (int i = 0; i < site->n_in; i++)
-    if (site->in[i] && site->in[i]->dtype != RT_F32 && !(i == logits + 1 && site->in[i]->dtype == RT_S64)) return false;
+    if (site->in[i] && site->in[i]->dtype != RT_F32 && !(i == logits + 1 && site->in[i]->dtype == RT_S64))
+      return false;
   return site->out->dtype == RT_F32;
 }
 
@@ -124,10 +131,12 @@ static rt_status prepare_cross_entropy(rt_site *site) {
   return RT_OK;
 }
 
-const rt_kernel rt_kernel_cross_entropy = {"own_cross_entropy", RT_OP(cross_entropy), accepts_cross_entropy,
-                                           prepare_cross_entropy, run_cross_entropy, NULL};
-const rt_kernel rt_kernel_cross_entropy_backward = {"own_cross_entropy_backward", RT_OP(cross_entropy_backward),
-                                                    accepts_cross_entropy, NULL, run_cross_entropy_backward, NULL};
+const rt_kernel rt_kernel_cross_entropy = {"own_cross_entropy",   RT_OP(cross_entropy), accepts_cross_entropy,
+                                           prepare_cross_entropy, run_cross_entropy,    NULL};
+const rt_kernel rt_kernel_cross_entropy_backward = {
+    "own_cross_entropy_backward", RT_OP(cross_entropy_backward),
+    accepts_cross_entropy,        NULL,
+    run_cross_entropy_backward,   NULL};
 
 /* ---- mean squared error ---- */
 
@@ -145,13 +154,18 @@ static void distance_blocks(void *p, int64_t begin, int64_t end) {
   const distance *d = p;
   for (int64_t b = begin; b < end; b++) {
     int64_t first = b * BLOCK, n = d->n - first < BLOCK ? d->n - first : BLOCK;
-    d->simd->squared_distance[d->dtype](own_at(d->x, d->dtype, first), own_at(d->target, d->dtype, first), n, d->part + b);
+    d->simd->squared_distance[d->dtype](own_at(d->x, d->dtype, first), own_at(d->target, d->dtype, first), n,
+                                        d->part + b);
   }
 }
 
 static rt_status run_mse(const rt_kernel_call *call) {
-  distance d = {.simd = rt_simd_get(), .dtype = call->in[0]->dtype, .n = rt_tensor_elements(call->in[0]),
-                .x = own_in(call, 0), .target = own_in(call, 1), .part = call->workspace};
+  distance d = {.simd = rt_simd_get(),
+                .dtype = call->in[0]->dtype,
+                .n = rt_tensor_elements(call->in[0]),
+                .x = own_in(call, 0),
+                .target = own_in(call, 1),
+                .part = call->workspace};
   int64_t blocks = (d.n + BLOCK - 1) / BLOCK;
   rt_parallel_for(blocks, 1, distance_blocks, &d);
   double sum = 0;
@@ -168,8 +182,13 @@ static void slope(void *p, int64_t begin, int64_t end) {
 }
 
 static rt_status run_mse_backward(const rt_kernel_call *call) {
-  distance d = {.simd = rt_simd_get(), .dtype = call->out->dtype, .n = rt_tensor_elements(call->out), .x = own_in(call, 1),
-                .target = own_in(call, 2), .dx = call->out->data, .scale = 2 * *(const float *)own_in(call, 0)};
+  distance d = {.simd = rt_simd_get(),
+                .dtype = call->out->dtype,
+                .n = rt_tensor_elements(call->out),
+                .x = own_in(call, 1),
+                .target = own_in(call, 2),
+                .dx = call->out->data,
+                .scale = 2 * *(const float *)own_in(call, 0)};
   rt_parallel_for(d.n, OWN_GRAIN, slope, &d);
   return RT_OK;
 }
@@ -188,6 +207,7 @@ static rt_status prepare_mse(rt_site *site) {
   return RT_OK;
 }
 
-const rt_kernel rt_kernel_mse_loss = {"own_mse_loss", RT_OP(mse_loss), accepts_mse, prepare_mse, run_mse, NULL};
-const rt_kernel rt_kernel_mse_loss_backward = {"own_mse_loss_backward", RT_OP(mse_loss_backward), accepts_mse_backward,
-                                               NULL, run_mse_backward, NULL};
+const rt_kernel rt_kernel_mse_loss = {"own_mse_loss", RT_OP(mse_loss), accepts_mse,
+                                      prepare_mse,    run_mse,         NULL};
+const rt_kernel rt_kernel_mse_loss_backward = {
+    "own_mse_loss_backward", RT_OP(mse_loss_backward), accepts_mse_backward, NULL, run_mse_backward, NULL};

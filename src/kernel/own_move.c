@@ -27,18 +27,36 @@ static rt_status run_transpose(const rt_kernel_call *call) {
   return RT_OK;
 }
 
+/* The part of the joined tensor that is piece's, the next from *at on. */
+static rt_tensor part(const rt_kernel_call *call, const rt_tensor *joined, const rt_tensor *piece,
+                      int64_t *at) {
+  int axis = rt_axis(((const rt_axis_attr *)call->site->attr)->axis, joined->rank);
+  rt_tensor view = rt_view_slice(joined, axis, *at, piece->dim[axis], 1);
+  *at += piece->dim[axis];
+  return view;
+}
+
 static rt_status run_concat(const rt_kernel_call *call) {
-  int axis = rt_axis(((const rt_axis_attr *)call->site->attr)->axis, call->out->rank);
   int64_t at = 0;
   for (int i = 0; i < call->site->n_in; i++) {
-    rt_tensor part = rt_view_slice(call->out, axis, at, call->in[i]->dim[axis], 1);
-    at += call->in[i]->dim[axis];
-    own_copy(call->in[i], &part);
+    rt_tensor y = part(call, call->out, call->in[i], &at);
+    own_copy(call->in[i], &y);
   }
   return RT_OK;
 }
 
-static bool accepts_slice(const rt_site *site) { return ((const rt_slice_attr *)site->attr)->step >= 1 && same_dtype(site); }
+static rt_status run_concat_backward(const rt_kernel_call *call) {
+  int64_t at = 0;
+  for (int i = 0; i < call->site->n_out; i++) {
+    rt_tensor dy = part(call, call->in[0], &call->out[i], &at);
+    own_copy(&dy, &call->out[i]);
+  }
+  return RT_OK;
+}
+
+static bool accepts_slice(const rt_site *site) {
+  return ((const rt_slice_attr *)site->attr)->step >= 1 && same_dtype(site);
+}
 
 /* What slice takes of x: as many as there are in `taken`. */
 static rt_tensor sliced(const rt_kernel_call *call, const rt_tensor *x, const rt_tensor *taken) {
@@ -94,7 +112,8 @@ static rt_status run_expand_to(const rt_kernel_call *call) {
   if (attr->mean) {
     double count = (double)rt_tensor_elements(call->out) / (double)rt_tensor_elements(&g);
     g.data = call->workspace;
-    for (int64_t i = 0, n = rt_tensor_elements(&g); i < n; i++) rt_store_at(&g, i, rt_load(call->in[0], i) / count);
+    for (int64_t i = 0, n = rt_tensor_elements(&g); i < n; i++)
+      rt_store_at(&g, i, rt_load(call->in[0], i) / count);
   }
   if (axes->n && !attr->reduce.keepdim) {
     unsigned mask = rt_axes_mask(axes, call->out->rank);
@@ -120,12 +139,16 @@ static rt_status prepare_expand_to(rt_site *site) {
 }
 
 const rt_kernel rt_kernel_reorder = {"own_reorder", RT_OP(reorder), same_dtype, NULL, run_reorder, NULL};
-const rt_kernel rt_kernel_transpose = {"own_transpose", RT_OP(transpose), same_dtype, NULL, run_transpose, NULL};
+const rt_kernel rt_kernel_transpose = {
+    "own_transpose", RT_OP(transpose), same_dtype, NULL, run_transpose, NULL};
 const rt_kernel rt_kernel_concat = {"own_concat", RT_OP(concat), same_dtype, NULL, run_concat, NULL};
+const rt_kernel rt_kernel_concat_backward = {
+    "own_concat_backward", RT_OP(concat_backward), same_dtype, NULL, run_concat_backward, NULL};
 const rt_kernel rt_kernel_slice = {"own_slice", RT_OP(slice), accepts_slice, NULL, run_slice, NULL};
-const rt_kernel rt_kernel_slice_backward = {"own_slice_backward", RT_OP(slice_backward), accepts_slice, NULL,
-                                            run_slice_backward, NULL};
+const rt_kernel rt_kernel_slice_backward = {
+    "own_slice_backward", RT_OP(slice_backward), accepts_slice, NULL, run_slice_backward, NULL};
 const rt_kernel rt_kernel_pad = {"own_pad", RT_OP(pad), same_dtype, NULL, run_pad, NULL};
-const rt_kernel rt_kernel_pad_backward = {"own_pad_backward", RT_OP(pad_backward), same_dtype, NULL, run_pad_backward, NULL};
-const rt_kernel rt_kernel_expand_to = {"own_expand_to", RT_OP(expand_to), accepts_expand_to, prepare_expand_to,
-                                       run_expand_to, NULL};
+const rt_kernel rt_kernel_pad_backward = {
+    "own_pad_backward", RT_OP(pad_backward), same_dtype, NULL, run_pad_backward, NULL};
+const rt_kernel rt_kernel_expand_to = {"own_expand_to",   RT_OP(expand_to), accepts_expand_to,
+                                       prepare_expand_to, run_expand_to,    NULL};

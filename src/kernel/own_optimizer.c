@@ -22,8 +22,10 @@ static int64_t elements(const rt_site *site, int scalars, int slots) {
 static void update(const job *j, int parameter, int64_t from, int64_t n) {
   const float *in[4];
   float *out[3];
-  for (int i = 0; i < j->slots; i++) in[i] = (const float *)j->call->in[j->scalars + parameter * j->slots + i]->data + from;
-  for (int i = 0; i < j->slots - 1; i++) out[i] = (float *)j->call->out[parameter * (j->slots - 1) + i].data + from;
+  for (int i = 0; i < j->slots; i++)
+    in[i] = (const float *)j->call->in[j->scalars + parameter * j->slots + i]->data + from;
+  for (int i = 0; i < j->slots - 1; i++)
+    out[i] = (float *)j->call->out[parameter * (j->slots - 1) + i].data + from;
   if (j->step)
     j->simd->adamw(in[0], in[1], in[2], in[3], out[0], out[1], out[2], n, j->step);
   else
@@ -46,8 +48,14 @@ static float scalar(const rt_kernel_call *call, int i) { return *(const float *)
 
 static rt_status run_sgd(const rt_kernel_call *call) {
   const rt_optimizer_attr *attr = call->site->attr;
-  job j = {.call = call, .scalars = 3, .slots = 3, .simd = rt_simd_get(), .lr = scalar(call, 0),
-           .momentum = scalar(call, 1), .decay = scalar(call, 2), .nesterov = attr->nesterov};
+  job j = {.call = call,
+           .scalars = 3,
+           .slots = 3,
+           .simd = rt_simd_get(),
+           .lr = scalar(call, 0),
+           .momentum = scalar(call, 1),
+           .decay = scalar(call, 2),
+           .nesterov = attr->nesterov};
   rt_parallel_for(elements(call->site, 3, 3), OWN_GRAIN, share, &j);
   return RT_OK;
 }
@@ -55,8 +63,11 @@ static rt_status run_sgd(const rt_kernel_call *call) {
 static rt_status run_adamw(const rt_kernel_call *call) {
   double lr = (double)scalar(call, 0), beta1 = (double)scalar(call, 1), beta2 = (double)scalar(call, 2);
   double decay = (double)scalar(call, 4), t = (double)scalar(call, 5);
-  rt_adamw_step step = {.beta1 = (float)beta1, .beta2 = (float)beta2, .eps = scalar(call, 3),
-                        .keep = (float)(1 - lr * decay), .rate = (float)(lr / (1 - pow(beta1, t))),
+  rt_adamw_step step = {.beta1 = (float)beta1,
+                        .beta2 = (float)beta2,
+                        .eps = scalar(call, 3),
+                        .keep = (float)(1 - lr * decay),
+                        .rate = (float)(lr / (1 - pow(beta1, t))),
                         .root = (float)(1 / sqrt(1 - pow(beta2, t)))};
   job j = {.call = call, .scalars = 6, .slots = 4, .simd = rt_simd_get(), .step = &step};
   rt_parallel_for(elements(call->site, 6, 4), OWN_GRAIN, share, &j);
@@ -65,7 +76,9 @@ static rt_status run_adamw(const rt_kernel_call *call) {
 
 static bool accepts(const rt_site *site) {
   for (int i = 0; i < site->n_in; i++)
-    if (site->in[i]->dtype != RT_F32 || (site->in[i]->layout != RT_ROW_MAJOR && !rt_layouts_agree(site->in[i]))) return false;
+    if (site->in[i]->dtype != RT_F32 ||
+        (site->in[i]->layout != RT_ROW_MAJOR && !rt_layouts_agree(site->in[i])))
+      return false;
   return true;
 }
 

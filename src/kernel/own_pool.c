@@ -19,7 +19,8 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void window_of(const rt_pool2d_attr *a, int axis, int64_t i, windows *w) {
   int64_t step = a->stride[axis] ? a->stride[axis] : a->kernel[axis], padding = a->padding[axis];
-  int64_t begin = i * step - padding, end = least(begin + a->kernel[axis], w->size + padding), whole = end - begin;
+  int64_t begin = i * step - padding, end = least(begin + a->kernel[axis], w->size + padding),
+          whole = end - begin;
   w->begin[i] = begin < 0 ? 0 : begin;
   w->end[i] = least(end, w->size);
   w->count[i] = a->count_include_pad ? whole : w->end[i] - w->begin[i];
@@ -69,8 +70,9 @@ static rt_status prepare_windows(rt_site *site, const rt_type *x, const rt_type 
 
 static bool accepts(const rt_site *site, const rt_type *x, const rt_type *y) {
   int64_t rows, c;
-  return own_dtype(x->dtype) && x->dtype == y->dtype && x->rank == 4 && own_rows(x, &rows, &c) && own_rows(y, &rows, &c) &&
-         (site->n_out < 2 || own_rows(&site->out[1], &rows, &c)) && x->dim[2] * x->dim[3] < INT32_MAX;
+  return own_dtype(x->dtype) && x->dtype == y->dtype && x->rank == 4 && own_rows(x, &rows, &c) &&
+         own_rows(y, &rows, &c) && (site->n_out < 2 || own_rows(&site->out[1], &rows, &c)) &&
+         x->dim[2] * x->dim[3] < INT32_MAX;
 }
 
 static bool accepts_forward(const rt_site *site) { return accepts(site, site->in[0], site->out); }
@@ -89,8 +91,12 @@ typedef struct job {
 } job;
 
 static job job_of(const rt_kernel_call *call) {
-  return (job){.simd = rt_simd_get(), .pool = call->site->state, .dtype = call->out->dtype, .c = call->out->dim[1],
-               .in = own_in(call, 0), .out = call->out->data};
+  return (job){.simd = rt_simd_get(),
+               .pool = call->site->state,
+               .dtype = call->out->dtype,
+               .c = call->out->dim[1],
+               .in = own_in(call, 0),
+               .out = call->out->data};
 }
 
 /* ---- forward: one pixel of the output after the other ---- */
@@ -100,14 +106,16 @@ static void forward(void *p, int64_t begin, int64_t end) {
   const windows *h = &j->pool->h, *w = &j->pool->w;
   for (int64_t pixel = begin; pixel < end; pixel++) {
     int64_t a = pixel / w->n % h->n, b = pixel % w->n, n = pixel / (h->n * w->n);
-    int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b], place = h->begin[a] * w->size + w->begin[b];
+    int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b],
+            place = h->begin[a] * w->size + w->begin[b];
     const void *x = own_at(j->in, j->dtype, (n * h->size * w->size + place) * j->c);
     void *y = own_at(j->out, j->dtype, pixel * j->c);
     if (j->index)
       j->simd->max_window[j->dtype](x, rows, cols, w->size * j->c, j->c, (int32_t)place, (int32_t)w->size, y,
                                     j->index + pixel * j->c);
     else
-      j->simd->mean_window[j->dtype](x, rows, cols, w->size * j->c, j->c, 1 / (float)(h->count[a] * w->count[b]), y);
+      j->simd->mean_window[j->dtype](x, rows, cols, w->size * j->c, j->c,
+                                     1 / (float)(h->count[a] * w->count[b]), y);
   }
 }
 
@@ -137,7 +145,8 @@ static void mean_backward(void *p, int64_t begin, int64_t end) {
     for (int64_t from = 0; from < j->c; from += OWN_TILE) {
       int64_t some = least(j->c - from, OWN_TILE), at = pixel * j->c + from, columns = j->pool->w.size;
       float *sum = own_tile_begin(j->dtype, j->out, at, buffer);
-      collect(j, pixel / (j->pool->h.size * columns), pixel / columns % j->pool->h.size, pixel % columns, from, some, sum);
+      collect(j, pixel / (j->pool->h.size * columns), pixel / columns % j->pool->h.size, pixel % columns,
+              from, some, sum);
       own_tile_end(j->simd, j->dtype, j->out, at, some, sum);
     }
 }
@@ -188,25 +197,34 @@ static void max_backward(void *p, int64_t begin, int64_t end) {
     for (int64_t u = rt_chunk_begin(units, (int)s->slots, (int)slot);
          u < rt_chunk_begin(units, (int)s->slots, (int)slot + 1) && !s->wrong[slot]; u++) {
       int64_t from = u % s->slices * CHANNELS;
-      s->wrong[slot] = !scatter_slice(s, u / s->slices, from, least(CHANNELS, s->j.c - from), s->plane + slot * plane);
+      s->wrong[slot] =
+          !scatter_slice(s, u / s->slices, from, least(CHANNELS, s->j.c - from), s->plane + slot * plane);
     }
 }
 
-static int64_t slots_of(const rt_type *dx) { return least(SLOTS, dx->dim[0] * ((dx->dim[1] + CHANNELS - 1) / CHANNELS)); }
+static int64_t slots_of(const rt_type *dx) {
+  return least(SLOTS, dx->dim[0] * ((dx->dim[1] + CHANNELS - 1) / CHANNELS));
+}
 
 static rt_status prepare_max_backward(rt_site *site) {
-  site->workspace = slots_of(site->out) * site->out->dim[2] * site->out->dim[3] * CHANNELS * (int64_t)sizeof(float);
+  site->workspace =
+      slots_of(site->out) * site->out->dim[2] * site->out->dim[3] * CHANNELS * (int64_t)sizeof(float);
   return prepare_backward(site);
 }
 
 static rt_status run_max_backward(const rt_kernel_call *call) {
-  scatter s = {.j = job_of(call), .index = own_in(call, 1), .plane = call->workspace, .images = call->out->dim[0],
-               .slices = (call->out->dim[1] + CHANNELS - 1) / CHANNELS, .slots = slots_of(call->site->out)};
+  scatter s = {.j = job_of(call),
+               .index = own_in(call, 1),
+               .plane = call->workspace,
+               .images = call->out->dim[0],
+               .slices = (call->out->dim[1] + CHANNELS - 1) / CHANNELS,
+               .slots = slots_of(call->site->out)};
   rt_parallel_for(s.slots, 1, max_backward, &s);
   for (int64_t i = 0; i < s.slots; i++)
     if (s.wrong[i])
-      return rt_fail(RT_E_RANGE, "%s %s: an index is outside of the plane of %lld x %lld", call->site->op->name,
-                     call->site->name, (long long)call->out->dim[2], (long long)call->out->dim[3]);
+      return rt_fail(RT_E_RANGE, "%s %s: an index is outside of the plane of %lld x %lld",
+                     call->site->op->name, call->site->name, (long long)call->out->dim[2],
+                     (long long)call->out->dim[3]);
   return RT_OK;
 }
 
@@ -215,16 +233,25 @@ static bool accepts_max_backward(const rt_site *site) {
   return accepts_backward(site) && own_rows(site->in[1], &rows, &c) && site->in[1]->dtype == RT_S32;
 }
 
-const rt_kernel rt_kernel_max_pool2d = {"own_max_pool2d", RT_OP(max_pool2d), accepts_forward, prepare_forward, run_forward,
-                                        rt_free};
+const rt_kernel rt_kernel_max_pool2d = {"own_max_pool2d", RT_OP(max_pool2d), accepts_forward,
+                                        prepare_forward,  run_forward,       rt_free};
 const rt_kernel rt_kernel_max_pool2d_backward = {"own_max_pool2d_backward", RT_OP(max_pool2d_backward),
-                                                 accepts_max_backward, prepare_max_backward, run_max_backward, rt_free};
-const rt_kernel rt_kernel_avg_pool2d = {"own_avg_pool2d", RT_OP(avg_pool2d), accepts_forward, prepare_forward, run_forward,
-                                        rt_free};
-const rt_kernel rt_kernel_avg_pool2d_backward = {"own_avg_pool2d_backward", RT_OP(avg_pool2d_backward), accepts_backward,
-                                                 prepare_backward, run_mean_backward, rt_free};
-const rt_kernel rt_kernel_adaptive_avg_pool2d = {"own_adaptive_avg_pool2d", RT_OP(adaptive_avg_pool2d), accepts_forward,
-                                                 prepare_forward, run_forward, rt_free};
+                                                 accepts_max_backward,      prepare_max_backward,
+                                                 run_max_backward,          rt_free};
+const rt_kernel rt_kernel_avg_pool2d = {"own_avg_pool2d", RT_OP(avg_pool2d), accepts_forward,
+                                        prepare_forward,  run_forward,       rt_free};
+const rt_kernel rt_kernel_avg_pool2d_backward = {"own_avg_pool2d_backward", RT_OP(avg_pool2d_backward),
+                                                 accepts_backward,          prepare_backward,
+                                                 run_mean_backward,         rt_free};
+const rt_kernel rt_kernel_adaptive_avg_pool2d = {"own_adaptive_avg_pool2d",
+                                                 RT_OP(adaptive_avg_pool2d),
+                                                 accepts_forward,
+                                                 prepare_forward,
+                                                 run_forward,
+                                                 rt_free};
 const rt_kernel rt_kernel_adaptive_avg_pool2d_backward = {"own_adaptive_avg_pool2d_backward",
-                                                          RT_OP(adaptive_avg_pool2d_backward), accepts_backward,
-                                                          prepare_backward, run_mean_backward, rt_free};
+                                                          RT_OP(adaptive_avg_pool2d_backward),
+                                                          accepts_backward,
+                                                          prepare_backward,
+                                                          run_mean_backward,
+                                                          rt_free};

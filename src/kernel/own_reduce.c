@@ -76,7 +76,8 @@ static rt_status prepare(rt_site *site) {
 static void sum_blocks(void *p, int64_t begin, int64_t end) {
   const reduction *r = p;
   for (int64_t u = begin; u < end; u++) {
-    int64_t first = u % r->blocks * r->rows_each, rows = r->rows - first < r->rows_each ? r->rows - first : r->rows_each;
+    int64_t first = u % r->blocks * r->rows_each,
+            rows = r->rows - first < r->rows_each ? r->rows - first : r->rows_each;
     const void *x = own_at(r->x, r->dtype, (u / r->blocks * r->rows + first) * r->inner);
     if (r->inner == 1)
       r->simd->sum[r->dtype](x, rows, r->part + u);

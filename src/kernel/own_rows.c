@@ -22,7 +22,10 @@ static void softmax_rows(void *p, int64_t begin, int64_t end) {
 
 static rt_status run_softmax(const rt_kernel_call *call) {
   const rt_op *op = call->site->op;
-  softmax s = {.simd = rt_simd_get(), .a = own_in(call, 0), .b = own_in(call, 1), .out = call->out->data,
+  softmax s = {.simd = rt_simd_get(),
+               .a = own_in(call, 0),
+               .b = own_in(call, 1),
+               .out = call->out->data,
                .n = call->out->dim[call->out->rank - 1],
                .log_form = op == RT_OP(log_softmax) || op == RT_OP(log_softmax_backward)};
   rt_parallel_for(rt_tensor_elements(call->out) / s.n, 1 + OWN_GRAIN / 4 / s.n, softmax_rows, &s);
@@ -39,11 +42,12 @@ static bool accepts_softmax(const rt_site *site) {
 }
 
 const rt_kernel rt_kernel_softmax = {"own_softmax", RT_OP(softmax), accepts_softmax, NULL, run_softmax, NULL};
-const rt_kernel rt_kernel_softmax_backward = {"own_softmax_backward", RT_OP(softmax_backward), accepts_softmax, NULL,
-                                              run_softmax, NULL};
-const rt_kernel rt_kernel_log_softmax = {"own_log_softmax", RT_OP(log_softmax), accepts_softmax, NULL, run_softmax, NULL};
-const rt_kernel rt_kernel_log_softmax_backward = {"own_log_softmax_backward", RT_OP(log_softmax_backward), accepts_softmax,
-                                                  NULL, run_softmax, NULL};
+const rt_kernel rt_kernel_softmax_backward = {
+    "own_softmax_backward", RT_OP(softmax_backward), accepts_softmax, NULL, run_softmax, NULL};
+const rt_kernel rt_kernel_log_softmax = {
+    "own_log_softmax", RT_OP(log_softmax), accepts_softmax, NULL, run_softmax, NULL};
+const rt_kernel rt_kernel_log_softmax_backward = {
+    "own_log_softmax_backward", RT_OP(log_softmax_backward), accepts_softmax, NULL, run_softmax, NULL};
 
 /* ---- layer norm ---- */
 
@@ -84,7 +88,8 @@ static void forward_rows(void *p, int64_t begin, int64_t end) {
   const layer_norm *l = p;
   for (int64_t r = begin; r < end; r++)
     l->simd->layer_norm[l->dtype](own_at(l->x, l->dtype, r * l->n), l->weight, l->bias,
-                                  own_at(l->out, l->dtype, r * l->n), l->n, l->eps, l->mean + r, l->invstd + r);
+                                  own_at(l->out, l->dtype, r * l->n), l->n, l->eps, l->mean + r,
+                                  l->invstd + r);
 }
 
 static rt_status run_layer_norm(const rt_kernel_call *call) {
@@ -103,9 +108,9 @@ static void backward_blocks(void *p, int64_t begin, int64_t end) {
     int64_t last = (b + 1) * l->rows_each < l->rows ? (b + 1) * l->rows_each : l->rows;
     memset(part, 0, (size_t)(2 * l->n) * sizeof *part);
     for (int64_t r = b * l->rows_each; r < last; r++)
-      l->simd->layer_norm_backward[l->dtype](own_at(l->dy, l->dtype, r * l->n), own_at(l->x, l->dtype, r * l->n), l->weight,
-                                             own_at(l->out, l->dtype, r * l->n), l->n, l->old_mean[r], l->old_invstd[r],
-                                             part, part + l->n);
+      l->simd->layer_norm_backward[l->dtype](
+          own_at(l->dy, l->dtype, r * l->n), own_at(l->x, l->dtype, r * l->n), l->weight,
+          own_at(l->out, l->dtype, r * l->n), l->n, l->old_mean[r], l->old_invstd[r], part, part + l->n);
   }
 }
 
@@ -130,6 +135,8 @@ static rt_status run_layer_norm_backward(const rt_kernel_call *call) {
   return RT_OK;
 }
 
-const rt_kernel rt_kernel_layer_norm = {"own_layer_norm", RT_OP(layer_norm), accepts_forward, NULL, run_layer_norm, NULL};
-const rt_kernel rt_kernel_layer_norm_backward = {"own_layer_norm_backward", RT_OP(layer_norm_backward), accepts_backward,
-                                                 prepare_backward, run_layer_norm_backward, NULL};
+const rt_kernel rt_kernel_layer_norm = {
+    "own_layer_norm", RT_OP(layer_norm), accepts_forward, NULL, run_layer_norm, NULL};
+const rt_kernel rt_kernel_layer_norm_backward = {"own_layer_norm_backward", RT_OP(layer_norm_backward),
+                                                 accepts_backward,          prepare_backward,
+                                                 run_layer_norm_backward,   NULL};

@@ -31,8 +31,13 @@ static void flat(void *p, int64_t begin, int64_t end) {
 
 static rt_status run(const rt_kernel_call *call, forward_loop *forward, backward_loop *backward) {
   const rt_unary_attr *attr = call->site->attr;
-  job j = {.simd = rt_simd_get(), .dtype = call->out->dtype, .in = {own_in(call, 0), own_in(call, 1)},
-           .out = call->out->data, .forward = forward, .backward = backward, .alpha = (float)attr->alpha};
+  job j = {.simd = rt_simd_get(),
+           .dtype = call->out->dtype,
+           .in = {own_in(call, 0), own_in(call, 1)},
+           .out = call->out->data,
+           .forward = forward,
+           .backward = backward,
+           .alpha = (float)attr->alpha};
   rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, flat, &j);
   return RT_OK;
 }
@@ -44,7 +49,9 @@ static bool accepts(const rt_site *site) {
 }
 
 /* Only gelu has a second formula. */
-static bool by_tanh(const rt_kernel_call *call) { return ((const rt_unary_attr *)call->site->attr)->approximate; }
+static bool by_tanh(const rt_kernel_call *call) {
+  return ((const rt_unary_attr *)call->site->attr)->approximate;
+}
 
 #define FORWARD(name_) \
   static rt_status run_##name_(const rt_kernel_call *call) { \
@@ -58,8 +65,8 @@ static bool by_tanh(const rt_kernel_call *call) { return ((const rt_unary_attr *
     const rt_simd *s = rt_simd_get(); \
     return run(call, NULL, by_tanh(call) ? s->unary_gelu_tanh_backward : s->unary_##name_##_backward); \
   } \
-  const rt_kernel rt_kernel_##name_##_backward = {"own_" #name_ "_backward",   RT_OP(name_##_backward), accepts, NULL, \
-                                                  run_##name_##_backward, NULL};
+  const rt_kernel rt_kernel_##name_##_backward = { \
+      "own_" #name_ "_backward", RT_OP(name_##_backward), accepts, NULL, run_##name_##_backward, NULL};
 
 #define PAIR(name) FORWARD(name) BACKWARD(name)
 
@@ -97,8 +104,8 @@ static rt_status run_cast(const rt_kernel_call *call) {
 static bool accepts_cast(const rt_site *site) {
   rt_type as_out = *site->in[0];
   as_out.dtype = site->out->dtype;
-  return own_dtype(site->in[0]->dtype) && own_dtype(site->out->dtype) && site->in[0]->dtype != site->out->dtype &&
-         own_alike(&as_out, site->out);
+  return own_dtype(site->in[0]->dtype) && own_dtype(site->out->dtype) &&
+         site->in[0]->dtype != site->out->dtype && own_alike(&as_out, site->out);
 }
 
 const rt_kernel rt_kernel_cast = {"own_cast", RT_OP(cast), accepts_cast, NULL, run_cast, NULL};

@@ -66,8 +66,8 @@ void RT_NAME(softmax_backward)(const float *dy, const float *y, float *dx, int64
 #include "kernel/simd_each.h"
 #else
 
-void RT_EACH(layer_norm)(const void *xp, const float *weight, const float *bias, void *yp, int64_t n, float eps,
-                         float *mean, float *invstd) {
+void RT_EACH(layer_norm)(const void *xp, const float *weight, const float *bias, void *yp, int64_t n,
+                         float eps, float *mean, float *invstd) {
   const element *x = xp;
   element *y = yp;
   double sum = 0, squares = 0;
@@ -100,8 +100,8 @@ void RT_EACH(layer_norm)(const void *xp, const float *weight, const float *bias,
 }
 
 /* x^ = (x - mean) invstd, g = dy weight: dx = invstd (g - mean(g) - x^ mean(g x^)); adds to dbias and dweight. */
-void RT_EACH(layer_norm_backward)(const void *dyp, const void *xp, const float *weight, void *dxp, int64_t n, float mean,
-                                  float invstd, float *dbias, float *dweight) {
+void RT_EACH(layer_norm_backward)(const void *dyp, const void *xp, const float *weight, void *dxp, int64_t n,
+                                  float mean, float invstd, float *dbias, float *dweight) {
   const element *dy = dyp, *x = xp;
   element *dx = dxp;
   double sum = 0, dot = 0;

@@ -395,6 +395,7 @@ const rt_op rt_op_row_conv2d_backward_weight = {
     .reference = reference_weight,
     .layout = RT_LAYOUT_IMAGE,
     .row_major_inputs = 1 << 2,
+    .row_major_outputs = 1 << 0,
     .precision = RT_PRECISION_LOW,
     .flops = flops_weight,
     .cases = cases_weight,
