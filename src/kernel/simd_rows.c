@@ -15,26 +15,28 @@ static float largest(const float *x, int64_t n) {
   return most;
 }
 
-void RT_NAME(log_sum_exp)(const float *x, int64_t n, double *most, double *log_sum) {
-  float m = largest(x, n);
+static double sum_of_exp(const float *x, int64_t n, float most) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; i++) sum += (double)simd_exp(x[i] - m);
+  for (int64_t i = 0; i < n; i++) sum += (double)simd_exp(x[i] - most);
+  return sum;
+}
+
+void RT_NAME(log_sum_exp)(const float *x, int64_t n, double *most, double *log_sum) {
+  float m = largest(x, n);
   *most = (double)m;
-  *log_sum = log(sum);
+  *log_sum = log(sum_of_exp(x, n, m));
 }
 
 void RT_NAME(softmax)(const float *x, float *y, int64_t n, bool log_form) {
   float m = largest(x, n);
-  double sum = 0;
   if (log_form) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += (double)simd_exp(x[i] - m);
-    double log_sum = log(sum);
+    double log_sum = log(sum_of_exp(x, n, m));
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) y[i] = (float)((double)(x[i] - m) - log_sum);
     return;
   }
+  double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; i++) {
     float e = simd_exp(x[i] - m);

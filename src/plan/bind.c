@@ -119,6 +119,7 @@ rt_status rt_bind(const rt_live *live, const rt_feed *feeds, int n, rt_bound **o
   if (!b) return RT_E_MEMORY;
   b->graph = g;
   b->live = live;
+  b->threads = rt_threads();
   b->symbol = rt_bound_alloc(b, (size_t)g->n_symbols + 1, sizeof *b->symbol);
   b->type = rt_bound_alloc(b, (size_t)g->n_values + 1, sizeof *b->type);
   b->buffer = rt_bound_alloc(b, (size_t)g->n_values + 1, sizeof *b->buffer);

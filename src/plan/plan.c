@@ -119,7 +119,7 @@ static rt_bound *find_bound(rt_plan *plan, const int64_t *symbol) {
   size_t bytes = (size_t)plan->graph->n_symbols * sizeof *symbol;
   for (rt_bound **link = &plan->bounds; *link; link = &(*link)->next) {
     rt_bound *b = *link;
-    if (bytes && memcmp(b->symbol, symbol, bytes) != 0) continue;
+    if (b->threads != rt_threads() || (bytes && memcmp(b->symbol, symbol, bytes) != 0)) continue;
     *link = b->next; /* to the front */
     b->next = plan->bounds;
     plan->bounds = b;

@@ -62,6 +62,7 @@ typedef struct rt_bound {
   const rt_graph *graph;
   const rt_live *live;
   int64_t *symbol; /* the number, by symbol; 0: no input mentions it */
+  int threads;     /* that its kernels were prepared for */
   rt_type *type;   /* by value id */
   int *buffer;     /* by value id; -1: none */
   rt_buffer *buffers;
