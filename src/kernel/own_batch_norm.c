@@ -43,8 +43,8 @@ static void run_blocks(const blocks *b, rt_body *body, void *job) {
 /* ---- workspace: floats of every block, then doubles and coefficients a channel ---- */
 
 static rt_status prepare(rt_site *site) {
-  blocks b = blocks_of(site->op == RT_OP(batch_norm) || site->op == RT_OP(batch_norm_train) ? site->in[0]
-                                                                                            : site->in[1]);
+  bool backward = site->op == RT_OP(batch_norm_backward) || site->op == RT_OP(batch_norm_input_backward);
+  blocks b = blocks_of(site->in[backward]);
   site->workspace = 2 * b.c * (int64_t)sizeof(double) + (3 * b.n + 4) * b.width * (int64_t)sizeof(float);
   return RT_OK;
 }
@@ -109,6 +109,18 @@ static forward forward_of(const rt_kernel_call *call, space *s) {
   return f;
 }
 
+static rt_status run_saved(forward *f, const float *weight, const float *bias, const float *mean, const float *invstd) {
+  for (int64_t c = 0; c < f->b.c; c++) {
+    double scale = (double)weight[c] * (double)invstd[c];
+    f->scale[c] = (float)scale;
+    f->shift[c] = (float)((double)bias[c] - (double)mean[c] * scale);
+  }
+  repeat(&f->b, f->scale);
+  repeat(&f->b, f->shift);
+  run_blocks(&f->b, normalise, f);
+  return RT_OK;
+}
+
 /* y = act((x - mean) invstd weight + bias + residual), and new running statistics */
 static rt_status run_train(const rt_kernel_call *call) {
   const rt_batch_norm_attr *attr = call->site->attr;
@@ -124,18 +136,19 @@ static rt_status run_train(const rt_kernel_call *call) {
   float *save_mean = call->out[1].data, *save_invstd = call->out[2].data;
   float *new_mean = call->out[3].data, *new_var = call->out[4].data;
   for (int64_t c = 0; c < f.b.c; c++) {
-    double invstd = 1 / sqrt(m2[c] / n + attr->eps), scale = (double)weight[c] * invstd;
-    f.scale[c] = (float)scale;
-    f.shift[c] = (float)((double)bias[c] - mean[c] * scale);
     save_mean[c] = (float)mean[c];
-    save_invstd[c] = (float)invstd;
+    save_invstd[c] = (float)(1 / sqrt(m2[c] / n + attr->eps));
     new_mean[c] = (float)(keep * (double)old_mean[c] + attr->momentum * mean[c]);
     new_var[c] = (float)(keep * (double)old_var[c] + attr->momentum * m2[c] / (n > 1 ? n - 1 : 1));
   }
-  repeat(&f.b, f.scale);
-  repeat(&f.b, f.shift);
-  run_blocks(&f.b, normalise, &f);
-  return RT_OK;
+  return run_saved(&f, weight, bias, save_mean, save_invstd);
+}
+
+/* y again, to the bit. */
+static rt_status run_apply(const rt_kernel_call *call) {
+  space s;
+  forward f = forward_of(call, &s);
+  return run_saved(&f, own_in(call, 1), own_in(call, 2), own_in(call, 3), own_in(call, 4));
 }
 
 /* The same with running statistics. */
@@ -258,6 +271,8 @@ const rt_kernel rt_kernel_batch_norm_train = {
     "own_batch_norm_train", RT_OP(batch_norm_train), accepts_forward, prepare, run_train, NULL};
 const rt_kernel rt_kernel_batch_norm = {"own_batch_norm", RT_OP(batch_norm), accepts_forward,
                                         prepare,          run_eval,          NULL};
+const rt_kernel rt_kernel_batch_norm_apply = {
+    "own_batch_norm_apply", RT_OP(batch_norm_apply), accepts_forward, prepare, run_apply, NULL};
 const rt_kernel rt_kernel_batch_norm_backward = {
     "own_batch_norm_backward", RT_OP(batch_norm_backward), accepts_backward, prepare, run_backward, NULL};
 const rt_kernel rt_kernel_batch_norm_input_backward = {"own_batch_norm_input_backward",

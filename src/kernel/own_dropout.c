@@ -20,10 +20,7 @@ static void tiles(void *p, int64_t begin, int64_t end) {
     j->simd->uniforms(j->seed, j->stream, j->step, (uint64_t)first / 4, draw, (n + 3) / 4);
     const float *x = own_tile(j->simd, j->dtype, j->x, first, n, in);
     float *y = own_tile_begin(j->dtype, j->y, first, out);
-    for (int64_t i = 0; i < n; i++) {
-      float kept = x[i] * j->scale;
-      y[i] = draw[i] >= j->rate ? kept : 0;
-    }
+    j->simd->dropout(x, draw, y, n, j->rate, j->scale);
     own_tile_end(j->simd, j->dtype, j->y, first, n, y);
   }
 }

@@ -30,7 +30,7 @@ static inline void bf16_narrow(const float *x, uint16_t *y, int64_t n) {
 #if defined __AVX512BF16__
   /* Half the time of the shifts and adds below; flushes subnormals to zero. */
   for (int64_t i = 0; i < n; i += 16) {
-    __mmask16 some = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xFFFF;
+    __mmask16 some = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xFFFFu);
     _mm256_mask_storeu_epi16(y + i, some, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(some, x + i)));
   }
 #else

@@ -1,8 +1,9 @@
 /* exp, log, tanh and erf in float, without branches, so that loops over them vectorise. Relative errors below 2e-7
- * (bench/ and tests compare with libm); minimax polynomials fitted by Lawson's iteration. For simd_*.c only. */
+ * against libm; minimax polynomials fitted by Lawson's iteration. For simd_*.c only. */
 #ifndef RT_KERNEL_SIMD_MATH_H
 #define RT_KERNEL_SIMD_MATH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -16,6 +17,12 @@ static inline uint32_t bits_of(float f) {
   uint32_t bits;
   memcpy(&bits, &f, 4);
   return bits;
+}
+
+/* condition ? a : b. GCC sinks the arithmetic of an operand of ?: into a branch, and then doesn't vectorise. */
+static inline float choose(bool condition, float a, float b) {
+  uint32_t mask = 0 - (uint32_t)condition;
+  return float_of((bits_of(a) & mask) | (bits_of(b) & ~mask));
 }
 
 /* e^x = 2^n e^r, |r| <= ln 2 / 2; ln 2 in two parts, the first with few enough bits that n times it is exact. */
@@ -38,7 +45,8 @@ static inline float simd_exp(float x) {
 
 /* ln x = e ln 2 + ln(1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1] */
 static inline float simd_log(float x) {
-  float scaled = x < 0x1p-126f ? x * 0x1p23f : x, bias = x < 0x1p-126f ? -23.0f : 0.0f;
+  bool tiny = x < 0x1p-126f;
+  float scaled = choose(tiny, x * 0x1p23f, x), bias = choose(tiny, -23.0f, 0.0f);
   uint32_t u = bits_of(scaled), e = (uint32_t)((int32_t)(u - 0x3F3504F3u) >> 23);
   float f = float_of(u - (e << 23)) - 1, n = (float)(int32_t)e + bias;
   float p = 0.06746703386306763f;
@@ -51,8 +59,9 @@ static inline float simd_log(float x) {
   p = p * f - 0.25000008940696716f;
   p = p * f + 0.3333331346511841f;
   float square = f * f, y = f + (square * (p * f - 0.5f) - n * 2.12194440e-4f) + n * 0.693359375f;
-  y = x > 0 ? y : x == 0 ? -__builtin_inff() : __builtin_nanf("");
-  return x < __builtin_inff() ? y : x;
+  y = choose(x > 0, y, __builtin_nanf(""));
+  y = choose(x == 0, -__builtin_inff(), y);
+  return choose(x < __builtin_inff(), y, x);
 }
 
 static inline float simd_tanh(float x) {
@@ -63,7 +72,7 @@ static inline float simd_tanh(float x) {
   p = p * s + 0.13331127166748047f;
   p = p * s - 0.3333325982093811f;
   float near = x + x * (p * s), far = 1 - 2 / (simd_exp(2 * a) + 1);
-  return a < 0.625f ? near : __builtin_copysignf(far, x);
+  return choose(a < 0.625f, near, __builtin_copysignf(far, x));
 }
 
 /* x P(x²) below 0.95, beyond it 1 - e^Q(|x|) */
@@ -85,8 +94,8 @@ static inline float simd_erf(float x) {
   q = q * t - 0.6332964301109314f;
   q = q * t - 1.129539966583252f;
   q = q * t + 0.00017992504581343383f;
-  float far = x == x ? 1 - simd_exp(q) : x;
-  return a < 0.95f ? x + x * p : __builtin_copysignf(far, x);
+  float near = x + x * p, far = 1 - simd_exp(q);
+  return choose(a >= 0.95f, __builtin_copysignf(far, x), near); /* a NaN is near */
 }
 
 #endif

@@ -25,3 +25,11 @@ void RT_NAME(uniforms)(uint64_t seed, uint64_t stream, uint64_t high, uint64_t b
     out[4 * i + 3] = (float)(int32_t)(c3 >> 8) * 0x1p-24f;
   }
 }
+
+void RT_NAME(dropout)(const float *x, const float *draw, float *y, int64_t n, float rate, float scale) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) {
+    float kept = x[i] * scale;
+    y[i] = draw[i] >= rate ? kept : 0;
+  }
+}

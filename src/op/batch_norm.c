@@ -160,6 +160,15 @@ static rt_status reference(const rt_call *c) {
   return RT_OK;
 }
 
+/* The forward pass again from what it saved: gradients recompute y rather than keep it. */
+static rt_status reference_apply(const rt_call *c) {
+  for (int64_t channel = 0; channel < c->in[0]->dim[CHANNELS]; channel++) {
+    moments m = {.mean = of_channel(c->in[3], channel), .invstd = of_channel(c->in[4], channel)};
+    normalize(c, channel, m);
+  }
+  return RT_OK;
+}
+
 static void move_running(const rt_tensor *old, const rt_tensor *now, int64_t channel, double batch,
                          double momentum) {
   store_channel(now, channel, (1 - momentum) * of_channel(old, channel) + momentum * batch);
@@ -315,6 +324,22 @@ const rt_op rt_op_row_batch_norm = {
     .precision = RT_PRECISION_FOLLOW,
     .cases = cases,
     .errors = errors,
+};
+
+const rt_op rt_op_row_batch_norm_apply = {
+    .name = "batch_norm_apply",
+    .summary = "y of batch_norm_train again, from the statistics that it saved",
+    .input_names = "x weight bias mean invstd residual?",
+    .options = options,
+    .attr_size = sizeof(rt_batch_norm_attr),
+    .n_out = 1,
+    .f32_inputs = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
+    .infer = infer,
+    .reference = reference_apply,
+    .inplace = rt_inplace_first,
+    .layout = RT_LAYOUT_IMAGE,
+    .precision = RT_PRECISION_FOLLOW,
+    .cases = cases,
 };
 
 const rt_op rt_op_row_batch_norm_input_backward = {

@@ -14,6 +14,10 @@ typedef struct rt_pass {
 } rt_pass;
 typedef bool rt_visit(rt_pass *pass, const rt_node *node);
 
+/* Trade a little time for much memory: nodes from number `boundary` on are gradients; what they read of the forward pass
+ * and is cheap to make again is made again, just before they need it. */
+rt_status rt_recompute(rt_graph **graph, int boundary);
+
 rt_status rt_pass_run(rt_graph **graph, const char *scope, rt_visit *visit, void *state);
 
 #endif

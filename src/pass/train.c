@@ -6,7 +6,7 @@
 typedef struct train_options {
   int optimizer;
   double momentum, weight_decay, beta1, beta2, eps;
-  bool nesterov;
+  bool nesterov, recompute;
 } train_options;
 
 #define FIELD(name) offsetof(train_options, name)
@@ -18,6 +18,7 @@ static const rt_option options[] = {
     {"beta1", RT_OPT_FLOAT, FIELD(beta1), "0.9", 0, 1, NULL, "decay of the mean of gradients (adamw)"},
     {"beta2", RT_OPT_FLOAT, FIELD(beta2), "0.999", 0, 1, NULL, "decay of the mean of squares (adamw)"},
     {"eps", RT_OPT_FLOAT, FIELD(eps), "1e-8", 0, 1, NULL, "keeps adamw's division finite"},
+    {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL, "make cheap activations again rather than keep them"},
     {0},
 };
 
@@ -116,27 +117,32 @@ static rt_status train(rt_graph *g, rt_value *loss, const train_options *o) {
   return s;
 }
 
+/* A copy to work on: on failure the user's graph stays as it was. */
+static rt_status copy(const rt_graph *g, rt_graph **out) {
+  rt_rewrite rw;
+  rt_status s = rt_rewrite_begin(&rw, g);
+  if (s != RT_OK) return s;
+  for (int i = 0; i < g->n_nodes; i++) rt_rewrite_node(&rw, g->node[i]);
+  return rt_rewrite_end(&rw, out);
+}
+
 rt_status rt_pass_train(rt_graph **graph, const char *loss_name, const char *text) {
   train_options o = {0};
   rt_arena scratch = {0};
   rt_status s = rt_options_parse(options, &o, text, &scratch, "train");
   rt_arena_release(&scratch);
+  rt_graph *made = NULL;
+  if (s == RT_OK) s = copy(*graph, &made);
   if (s != RT_OK) return s;
-  rt_graph *g = *graph; /* work on a copy: on failure the graph stays as it was */
-  rt_rewrite rw;
-  s = rt_rewrite_begin(&rw, g);
-  if (s != RT_OK) return s;
-  for (int i = 0; i < g->n_nodes; i++) rt_rewrite_node(&rw, g->node[i]);
-  rt_graph *made;
-  s = rt_rewrite_end(&rw, &made);
-  if (s != RT_OK) return s;
+  int forward = made->n_nodes;
   rt_value *loss = rt_find(made, loss_name);
   s = loss ? train(made, loss, &o) : rt_fail(RT_E_UNKNOWN, "train: the graph has no output %s to minimise", loss_name);
+  if (s == RT_OK && o.recompute) s = rt_recompute(&made, forward);
   if (s != RT_OK) {
     rt_graph_free(made);
     return s;
   }
-  rt_graph_free(g);
+  rt_graph_free(*graph);
   *graph = made;
   return RT_OK;
 }
