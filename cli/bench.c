@@ -9,13 +9,15 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static const char *step_text = "train", *model_text = "resnet18", *options_text, *input_text = "3x32x32", *precision_text = "auto";
+static const char *step_text = "train", *model_text = "resnet18", *options_text, *input_text = "3x32x32",
+                  *precision_text = "auto";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer;
 
 static const flag flags[] = {
-    {"step", FLAG_TEXT, &step_text, "train|infer", "what to time: a training step, or the forward pass with batch norm folded"},
+    {"step", FLAG_TEXT, &step_text, "train|infer",
+     "what to time: a training step, or the forward pass with batch norm folded"},
     {"model", FLAG_TEXT, &model_text, "NAME", "a model of the table (resnet18)"},
     {"options", FLAG_TEXT, &options_text, "TEXT", "its options, as in \"classes=100 stem=imagenet\""},
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
@@ -70,7 +72,8 @@ static rt_status measure(const network *net, const rt_feed *feeds, int n, timing
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
     rt_step_info step;
     rt_plan_step(net->plan, i, &step);
-    if (strstr(step.op, "conv2d") || strcmp(step.op, "linear") == 0 || strcmp(step.op, "matmul") == 0) t->flops += step.flops;
+    if (strstr(step.op, "conv2d") || strcmp(step.op, "linear") == 0 || strcmp(step.op, "matmul") == 0)
+      t->flops += step.flops;
   }
   return s;
 }
@@ -95,8 +98,8 @@ static void print_layers(const network *net) {
     rt_plan_step(net->plan, i, &step);
     if (!step.runs) continue;
     double each = step.seconds / (double)step.runs;
-    fprintf(stderr, "%-28s %-24s %-22s %9.3f %5.1f%% %9.1f %8.1f\n", step.name, step.op, step.kernel, each * 1e3, 100 * each / total,
-            step.flops / each * 1e-9, step.bytes / each * 1e-9);
+    fprintf(stderr, "%-28s %-24s %-22s %9.3f %5.1f%% %9.1f %8.1f\n", step.name, step.op, step.kernel, each * 1e3,
+            100 * each / total, step.flops / each * 1e-9, step.bytes / each * 1e-9);
   }
 }
 
@@ -104,10 +107,12 @@ static int print(const network *net, const timing *t, const char *precision) {
   double best = t->step[0], median = t->step[t->n / 2], p90 = t->step[(int)((t->n - 1) * 0.9)];
   rt_memory m = rt_plan_memory(net->plan);
   if (!as_json) {
-    printf("%s %s, %s, batch %lld, %s, %d threads: %.1f images/s (best %.1f), step %.2f ms (best %.2f, p90 %.2f), %.0f Gflop/s, "
+    printf("%s %s, %s, batch %lld, %s, %d threads: %.1f images/s (best %.1f), step %.2f ms (best %.2f, p90 %.2f), %.0f "
+           "Gflop/s, "
            "peak memory %.0f MB, arena %.0f MB\n",
-           model_text, step_text, input_text, (long long)batch, precision, rt_threads(), (double)batch / median, (double)batch / best, median * 1e3,
-           best * 1e3, p90 * 1e3, t->flops / median * 1e-9, peak_bytes() / 1e6, (double)m.arena / 1e6);
+           model_text, step_text, input_text, (long long)batch, precision, rt_threads(), (double)batch / median,
+           (double)batch / best, median * 1e3, best * 1e3, p90 * 1e3, t->flops / median * 1e-9, peak_bytes() / 1e6,
+           (double)m.arena / 1e6);
     return EXIT_DONE;
   }
   cJSON *o = cJSON_CreateObject();
@@ -135,7 +140,8 @@ static int print(const network *net, const timing *t, const char *precision) {
 static int bench(bool training, bool bf16, const int64_t *input, int rank) {
   network net;
   rt_plan_options plan = {.profile = per_layer};
-  rt_status s = network_open(&net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16, &plan);
+  rt_status s =
+      network_open(&net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16, &plan);
   if (s != RT_OK) return complain(s);
   int64_t dim[8] = {batch}, n = 1;
   for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
@@ -180,12 +186,15 @@ static int run(const char *const *arguments, int n) {
   int64_t input[8];
   rt_machine m;
   bool training = strcmp(step_text, "train") == 0;
-  if (!training && strcmp(step_text, "infer") != 0) return complain_usage("--step %s: expected train or infer", step_text);
+  if (!training && strcmp(step_text, "infer") != 0)
+    return complain_usage("--step %s: expected train or infer", step_text);
   if (batch < 1) return complain_usage("--batch %lld: expected a number above 0", (long long)batch);
-  if (!(seconds >= 0 && seconds <= 86400)) return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
+  if (!(seconds >= 0 && seconds <= 86400))
+    return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
   int rank = parse_shape(input_text, input, 6);
   if (!rank) return EXIT_USAGE;
-  if (threads && rt_set_threads(threads > INT32_MAX || threads < 0 ? -1 : (int)threads) != RT_OK) return complain(RT_E_ARGUMENT);
+  if (threads && rt_set_threads(threads > INT32_MAX || threads < 0 ? -1 : (int)threads) != RT_OK)
+    return complain(RT_E_ARGUMENT);
   rt_machine_info(&m);
   bool bf16 = strcmp(precision_text, "bf16") == 0;
   if (strcmp(precision_text, "auto") == 0)

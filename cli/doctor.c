@@ -41,10 +41,12 @@ static int run(const char *const *arguments, int n) {
   if (as_json) return print_json(&m);
   printf("retort     %s\n", rt_version());
   printf("cpu        %s, %d threads used\n", m.cpu, rt_threads());
-  printf("isa        %s (bf16 %s, vnni %s, amx %s)\n", m.isa, m.bf16 ? "yes" : "no", m.vnni ? "yes" : "no", m.amx ? "yes" : "no");
+  printf("isa        %s (bf16 %s, vnni %s, amx %s)\n", m.isa, m.bf16 ? "yes" : "no", m.vnni ? "yes" : "no",
+         m.amx ? "yes" : "no");
   printf("kernels    %s for convolutions and matrix products, own loops for %s\n", m.backend, m.simd);
   printf("precision  auto means %s\n", m.bf16 ? "bf16" : "fp32");
-  printf("caches     L1 %lld KiB, L2 %lld KiB, L3 %lld KiB\n", (long long)m.l1 >> 10, (long long)m.l2 >> 10, (long long)m.l3 >> 10);
+  printf("caches     L1 %lld KiB, L2 %lld KiB, L3 %lld KiB\n", (long long)m.l1 >> 10, (long long)m.l2 >> 10,
+         (long long)m.l3 >> 10);
   printf("memory     %.1f GiB available\n", (double)m.memory / (1 << 30));
   return EXIT_DONE;
 }

@@ -39,7 +39,9 @@ static bool multiplies(const char *op) {
   return strcmp(op, "conv2d") == 0 || strcmp(op, "linear") == 0 || strcmp(op, "matmul") == 0;
 }
 
-static bool has_parameters(const char *op) { return strcmp(op, "conv2d") == 0 || strcmp(op, "linear") == 0 || strcmp(op, "batch_norm") == 0; }
+static bool has_parameters(const char *op) {
+  return strcmp(op, "conv2d") == 0 || strcmp(op, "linear") == 0 || strcmp(op, "batch_norm") == 0;
+}
 
 typedef struct row {
   rt_step_info step;
@@ -94,7 +96,8 @@ static int print_table(const network *net, const char *model) {
     macs += r.macs;
   }
   int64_t n = count_parameters(net->store, NULL);
-  printf("%s: %lld parameters (%.1f MB in fp32), %.1f million MACs an image\n", model, (long long)n, (double)n * 4 / 1e6, macs / 1e6);
+  printf("%s: %lld parameters (%.1f MB in fp32), %.1f million MACs an image\n", model, (long long)n,
+         (double)n * 4 / 1e6, macs / 1e6);
   return EXIT_DONE;
 }
 
@@ -118,7 +121,10 @@ static int run(const char *const *arguments, int n) {
   if (s != RT_OK) return complain(s);
   rt_feed feed = {.name = "x", .rank = rank + 1, .dim = dim};
   s = rt_plan_bind(net.plan, &feed, 1);
-  int status = s != RT_OK ? complain(s) : as_dot ? print_dot(&net) : as_json ? print_json(&net, arguments[0]) : print_table(&net, arguments[0]);
+  int status = s != RT_OK ? complain(s)
+               : as_dot   ? print_dot(&net)
+               : as_json  ? print_json(&net, arguments[0])
+                          : print_table(&net, arguments[0]);
   network_close(&net);
   return status;
 }

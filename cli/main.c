@@ -63,14 +63,16 @@ static void print_flag(const flag *f) {
 }
 
 static int help_command(const command *c) {
-  printf("usage: %s %s %s%s[options]\n\n%s\n\noptions:\n", PROGRAM, c->name, c->arguments, *c->arguments ? " " : "", c->summary);
+  printf("usage: %s %s %s%s[options]\n\n%s\n\noptions:\n", PROGRAM, c->name, c->arguments, *c->arguments ? " " : "",
+         c->summary);
   for (const flag *f = c->flags; f->name; f++) print_flag(f);
   printf("  %-24s %s\n\nexample:\n  %s\n", "--help", "this text", c->example);
   return EXIT_DONE;
 }
 
 static int help(FILE *out, int status) {
-  fprintf(out, "retort %s: makes neural networks small and fast on CPUs\n\nusage: %s COMMAND [arguments] [options]\n\n", rt_version(), PROGRAM);
+  fprintf(out, "retort %s: makes neural networks small and fast on CPUs\n\nusage: %s COMMAND [arguments] [options]\n\n",
+          rt_version(), PROGRAM);
   for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
   fprintf(out, "\n%s COMMAND --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage or input.\n", PROGRAM);
   return status;
@@ -103,7 +105,8 @@ static int run_command(const command *c, int argc, char **argv) {
   for (int i = 0; i < argc; i++) {
     if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return help_command(c);
     if (strncmp(argv[i], "--", 2) != 0) {
-      if (n == c->most) return complain_usage("%s: one argument too many: %s (see %s %s --help)", c->name, argv[i], PROGRAM, c->name);
+      if (n == c->most)
+        return complain_usage("%s: one argument too many: %s (see %s %s --help)", c->name, argv[i], PROGRAM, c->name);
       positional[n++] = argv[i];
       continue;
     }
@@ -113,16 +116,19 @@ static int run_command(const command *c, int argc, char **argv) {
     const char *value = equals ? equals + 1 : NULL;
     if (f->kind == FLAG_BOOL && value) return complain_usage("%s: --%s takes no value", c->name, f->name);
     if (f->kind != FLAG_BOOL && !value && ++i < argc) value = argv[i];
-    if (f->kind != FLAG_BOOL && !value) return complain_usage("%s: --%s needs %s after it", c->name, f->name, f->argument);
+    if (f->kind != FLAG_BOOL && !value)
+      return complain_usage("%s: --%s needs %s after it", c->name, f->name, f->argument);
     if (set_flag(f, value) != EXIT_DONE) return EXIT_USAGE;
   }
-  if (n < c->least) return complain_usage("%s: %s is missing (see %s %s --help)", c->name, c->arguments, PROGRAM, c->name);
+  if (n < c->least)
+    return complain_usage("%s: %s is missing (see %s %s --help)", c->name, c->arguments, PROGRAM, c->name);
   return c->run(positional, n);
 }
 
 int main(int argc, char **argv) {
   if (argc < 2) return help(stderr, EXIT_USAGE);
-  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) return help(stdout, EXIT_DONE);
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+    return help(stdout, EXIT_DONE);
   if (strcmp(argv[1], "--version") == 0) {
     printf("retort %s\n", rt_version());
     return EXIT_DONE;

@@ -7,7 +7,8 @@ void network_close(network *net) {
   *net = (network){0};
 }
 
-static rt_status build(network *net, const char *model, const char *options, const int64_t *input, int rank, purpose why) {
+static rt_status build(network *net, const char *model, const char *options, const int64_t *input, int rank,
+                       purpose why) {
   rt_status s = rt_store_new(&net->store);
   if (s == RT_OK) s = rt_graph_new(net->store, &net->graph);
   if (s != RT_OK) return s;
@@ -16,7 +17,8 @@ static rt_status build(network *net, const char *model, const char *options, con
   for (int i = 0; i < rank && i < 7; i++) dim[i + 1] = input[i];
   rt_value *logits = rt_model(g, model, rt_input(g, "x", RT_F32, rank + 1, dim), options);
   rt_mark_output(g, "logits", logits);
-  if (why == PURPOSE_TRAIN) rt_mark_output(g, "loss", rt_cross_entropy(g, logits, rt_input(g, "target", RT_S64, 1, dim), NULL));
+  if (why == PURPOSE_TRAIN)
+    rt_mark_output(g, "loss", rt_cross_entropy(g, logits, rt_input(g, "target", RT_S64, 1, dim), NULL));
   return rt_graph_status(g);
 }
 
@@ -35,8 +37,8 @@ static rt_status compile(network *net, purpose why, bool bf16) {
   return s;
 }
 
-rt_status network_open(network *net, const char *model, const char *options, const int64_t *input, int rank, purpose why, bool bf16,
-                       const rt_plan_options *plan) {
+rt_status network_open(network *net, const char *model, const char *options, const int64_t *input, int rank,
+                       purpose why, bool bf16, const rt_plan_options *plan) {
   *net = (network){0};
   rt_status s = build(net, model, options, input, rank, why);
   if (s == RT_OK) s = compile(net, why, bf16);

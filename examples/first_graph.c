@@ -24,7 +24,9 @@ static rt_status build(rt_store *store, bool training, rt_plan **plan, rt_graph 
   rt_value *x = rt_input(*graph, "x", RT_F32, 2, shape);
   rt_value *logits = rt_model(*graph, "mlp", x, "hidden=32,32 classes=2");
   rt_mark_output(*graph, "logits", logits);
-  if (training) rt_mark_output(*graph, "loss", rt_cross_entropy(*graph, logits, rt_input(*graph, "target", RT_S64, 1, &batch), NULL));
+  if (training)
+    rt_mark_output(*graph, "loss",
+                   rt_cross_entropy(*graph, logits, rt_input(*graph, "target", RT_S64, 1, &batch), NULL));
   s = rt_graph_status(*graph); /* the first failure of any builder above */
   if (s == RT_OK && training) s = rt_pass_train(graph, "loss", "optimizer=adamw");
   if (s == RT_OK) s = rt_plan_new(*graph, NULL, plan);
@@ -46,7 +48,8 @@ static rt_status run(rt_store *store, rt_plan *training, rt_plan *inference) {
   if (s == RT_OK) s = rt_plan_result(inference, "logits", &logits);
   if (s != RT_OK) return s;
   int correct = 0;
-  for (int i = 0; i < N; i++) correct += (((const float *)logits.data)[2 * i + 1] > ((const float *)logits.data)[2 * i]) == inside[i];
+  for (int i = 0; i < N; i++)
+    correct += (((const float *)logits.data)[2 * i + 1] > ((const float *)logits.data)[2 * i]) == inside[i];
   printf("%d of %d points are on their side of the circle\n", correct, N);
   return RT_OK;
 }

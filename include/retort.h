@@ -121,12 +121,14 @@ RT_API rt_value *rt_input(rt_graph *graph, const char *name, rt_dtype dtype, int
 /* A scalar f32 input that a schedule may change from step to step without a new plan. Where it isn't fed it has the
  * value `fallback`; NaN means that it must be fed. */
 RT_API rt_value *rt_scalar_input(rt_graph *graph, const char *name, double fallback);
-RT_API rt_value *rt_constant(rt_graph *graph, rt_dtype dtype, int rank, const int64_t *dim, const void *data); /* copied */
+RT_API rt_value *rt_constant(rt_graph *graph, rt_dtype dtype, int rank, const int64_t *dim,
+                             const void *data);            /* copied */
 RT_API rt_value *rt_scalar(rt_graph *graph, double value); /* f32 constant of rank 0 */
 /* A trainable variable; shared with every other graph over the store that names it. Takes the scope's prefix. */
 RT_API rt_value *rt_parameter(rt_graph *graph, const char *name, int rank, const int64_t *dim, rt_init init);
 /* A variable that no optimizer touches: running statistics, queues. */
-RT_API rt_value *rt_statistic(rt_graph *graph, const char *name, rt_dtype dtype, int rank, const int64_t *dim, rt_init init);
+RT_API rt_value *rt_statistic(rt_graph *graph, const char *name, rt_dtype dtype, int rank, const int64_t *dim,
+                              rt_init init);
 
 /* Names of nodes and variables made until the matching pop begin with "name.". */
 RT_API void rt_scope_push(rt_graph *graph, const char *name);
@@ -134,7 +136,8 @@ RT_API void rt_scope_pop(rt_graph *graph);
 
 /* Any op of the table (rt_op_count, rt_op_name): options as in "stride=2 padding=1". An optional input left out is
  * NULL. `name` may be NULL. Returns the first output. */
-RT_API rt_value *rt_apply(rt_graph *graph, const char *op, const char *name, rt_value *const *in, int n_in, const char *options);
+RT_API rt_value *rt_apply(rt_graph *graph, const char *op, const char *name, rt_value *const *in, int n_in,
+                          const char *options);
 /* Another output of the node that made this value. */
 RT_API rt_value *rt_output(rt_value *value, int index);
 /* Keep a value as a result, under this name, whatever passes do. */
@@ -146,8 +149,8 @@ RT_API const char *rt_op_name(int i);
 
 /* Layers that people write by hand; parameters are named "name.weight", "name.bias", as PyTorch's modules name them,
  * and start as PyTorch's start. x: N×C×H×W for conv2d, batch norm, pooling; …×K for linear. */
-RT_API rt_value *rt_conv2d(rt_graph *graph, const char *name, rt_value *x, int64_t out_channels, int64_t kernel, bool bias,
-                           const char *options);
+RT_API rt_value *rt_conv2d(rt_graph *graph, const char *name, rt_value *x, int64_t out_channels, int64_t kernel,
+                           bool bias, const char *options);
 RT_API rt_value *rt_linear(rt_graph *graph, const char *name, rt_value *x, int64_t out_features, bool bias);
 /* Batch norm in training form; the pass rt_eval turns it into its evaluation form. */
 RT_API rt_value *rt_batch_norm(rt_graph *graph, const char *name, rt_value *x);
@@ -174,9 +177,9 @@ RT_API rt_status rt_gradients(rt_value *loss, rt_value *const *wrt, int n, rt_va
 
 /* Each of these replaces *graph by a rewritten one (the old one is freed); on failure it stays as it was. `scope` limits
  * the pass to nodes whose name begins with it; NULL means all. */
-RT_API rt_status rt_pass_eval(rt_graph **graph, const char *scope);           /* evaluation form, no dropout */
+RT_API rt_status rt_pass_eval(rt_graph **graph, const char *scope);            /* evaluation form, no dropout */
 RT_API rt_status rt_pass_fold_batch_norm(rt_graph **graph, const char *scope); /* evaluation form into conv weights */
-RT_API rt_status rt_pass_fuse(rt_graph **graph, const char *scope);           /* + add + relu into conv and batch norm */
+RT_API rt_status rt_pass_fuse(rt_graph **graph, const char *scope); /* + add + relu into conv and batch norm */
 RT_API rt_status rt_pass_cast(rt_graph **graph, const char *scope, rt_dtype dtype); /* compute in bf16 */
 RT_API rt_status rt_pass_layout(rt_graph **graph);
 RT_API rt_status rt_pass_prune(rt_graph **graph);
@@ -226,10 +229,10 @@ RT_API rt_memory rt_plan_memory(const rt_plan *plan);
 
 typedef struct rt_step_info {
   const char *name, *op, *kernel;
-  rt_dtype dtype;  /* of its first output */
+  rt_dtype dtype; /* of its first output */
   int rank;
   int64_t dim[8];
-  double seconds;  /* of all profiled runs */
+  double seconds; /* of all profiled runs */
   int64_t runs;
   double flops, bytes; /* of one run: arithmetic, and memory read and written at least once */
 } rt_step_info;
@@ -255,9 +258,9 @@ RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const 
 
 typedef struct rt_machine {
   char cpu[64];
-  const char *isa;     /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
-  const char *simd;    /* which build of our own loops runs */
-  char backend[64];   /* "oneDNN 3.2.0 (…)" or "reference" */
+  const char *isa;  /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
+  const char *simd; /* which build of our own loops runs */
+  char backend[64]; /* "oneDNN 3.2.0 (…)" or "reference" */
   bool bf16, vnni, amx;
   int64_t l1, l2, l3; /* data cache bytes; 0 where unknown */
   int64_t memory;     /* bytes available */

@@ -3,12 +3,12 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 
+#include <cmocka.h>
 #include <ctype.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -132,7 +132,8 @@ int test_case_feeds(const test_case *c, rt_feed *feeds) {
 void test_case_load(const test_case *c, rt_store *store) {
   for (int i = 0; i < c->n; i++)
     if (c->input[i].variable)
-      assert_int_equal(rt_store_set(store, names[i], c->input[i].data, (size_t)rt_type_bytes(&c->input[i].type)), RT_OK);
+      assert_int_equal(rt_store_set(store, names[i], c->input[i].data, (size_t)rt_type_bytes(&c->input[i].type)),
+                       RT_OK);
 }
 
 double *test_values(const rt_result *r, int64_t *n) {

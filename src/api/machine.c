@@ -9,8 +9,15 @@ const char *rt_version(void) { return RT_VERSION; }
 
 void rt_machine_info(rt_machine *out) {
   const rt_cpu *cpu = rt_cpu_get();
-  *out = (rt_machine){.isa = rt_isa_name(cpu->isa), .simd = rt_kernel_simd(), .bf16 = cpu->bf16,
-                      .vnni = cpu->vnni, .amx = cpu->amx, .l1 = cpu->l1, .l2 = cpu->l2, .l3 = cpu->l3, .memory = rt_memory_available()};
+  *out = (rt_machine){.isa = rt_isa_name(cpu->isa),
+                      .simd = rt_kernel_simd(),
+                      .bf16 = cpu->bf16,
+                      .vnni = cpu->vnni,
+                      .amx = cpu->amx,
+                      .l1 = cpu->l1,
+                      .l2 = cpu->l2,
+                      .l3 = cpu->l3,
+                      .memory = rt_memory_available()};
   rt_kernel_backend(out->backend, sizeof out->backend);
   snprintf(out->cpu, sizeof out->cpu, "%s", cpu->brand);
 }

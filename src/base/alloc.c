@@ -65,8 +65,6 @@ char *rt_copy_text(const char *text) {
   return copy ? memcpy(copy, text, n) : NULL;
 }
 
-rt_alloc_counts rt_alloc_count(void) {
-  return (rt_alloc_counts){atomic_load(&calls), atomic_load(&live)};
-}
+rt_alloc_counts rt_alloc_count(void) { return (rt_alloc_counts){atomic_load(&calls), atomic_load(&live)}; }
 
 void rt_alloc_fail_after(int64_t after) { atomic_store(&until_failure, after); }

@@ -28,6 +28,7 @@ static int64_t machine(void) {
 int64_t rt_memory_available(void) {
   int64_t available = machine();
   int64_t limit = read_number("/sys/fs/cgroup/memory.max"), used = read_number("/sys/fs/cgroup/memory.current");
-  if (limit > 0 && used >= 0 && (available < 0 || limit - used < available)) available = limit > used ? limit - used : 0;
+  if (limit > 0 && used >= 0 && (available < 0 || limit - used < available))
+    available = limit > used ? limit - used : 0;
   return available < 0 ? INT64_MAX : available;
 }

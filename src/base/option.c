@@ -57,7 +57,9 @@ static rt_status unknown(const rt_option *table, const char *name, const char *w
   return s;
 }
 
-static bool in_range(const rt_option *o, double v) { return (o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max); }
+static bool in_range(const rt_option *o, double v) {
+  return (o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max);
+}
 
 static rt_status out_of_range(const rt_option *o, const char *value, const char *what) {
   if (o->max >= 1e18) return rt_fail(RT_E_ARGUMENT, "%s: %s=%s must be at least %g", what, o->name, value, o->min);
@@ -213,6 +215,7 @@ void rt_options_print(const rt_option *table, const void *options, rt_strbuf *ou
   char text[WORD];
   for (const rt_option *o = table; o && o->name; o++) {
     print_value(o, (const char *)options + o->offset, text, sizeof text);
-    if (!o->fallback || strcmp(text, o->fallback) != 0) rt_strbuf_add(out, "%s%s=%s", out->length ? " " : "", o->name, text);
+    if (!o->fallback || strcmp(text, o->fallback) != 0)
+      rt_strbuf_add(out, "%s%s=%s", out->length ? " " : "", o->name, text);
   }
 }

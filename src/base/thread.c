@@ -27,8 +27,7 @@ int rt_threads(void) {
 }
 
 rt_status rt_set_threads(int n) {
-  if (n < 1 || n > RT_MAX_THREADS)
-    return rt_fail(RT_E_ARGUMENT, "threads: %d is outside 1 to %d", n, RT_MAX_THREADS);
+  if (n < 1 || n > RT_MAX_THREADS) return rt_fail(RT_E_ARGUMENT, "threads: %d is outside 1 to %d", n, RT_MAX_THREADS);
   atomic_store(&threads, n);
 #if defined RT_THREADS_OPENMP
   omp_set_num_threads(n); /* the library's kernels ask OpenMP */

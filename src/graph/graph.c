@@ -66,7 +66,8 @@ static const char *scoped(rt_graph *g, const char *name) {
 void rt_scope_push(rt_graph *g, const char *name) {
   size_t n = strlen(g->scope), room = sizeof g->scope - n;
   if (strlen(name) + 2 > room) {
-    rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "scope %s%s: names are at most %zu bytes", g->scope, name, sizeof g->scope - 1));
+    rt_graph_failed(
+        g, rt_fail(RT_E_ARGUMENT, "scope %s%s: names are at most %zu bytes", g->scope, name, sizeof g->scope - 1));
     return;
   }
   snprintf(g->scope + n, room, "%s.", name);
@@ -124,8 +125,8 @@ static bool good_input_dims(rt_graph *g, const char *name, const rt_type *type) 
   char text[RT_TYPE_TEXT];
   for (int i = 0; i < type->rank; i++) {
     if (type->dim[i] > 0 || (type->dim[i] < 0 && -type->dim[i] <= g->n_symbols)) continue;
-    rt_graph_failed(g, rt_fail(RT_E_SHAPE, "input %s: dimension %d of %s must be above 0, or a symbol of this graph", name, i,
-                               rt_type_text(g, type, text, sizeof text)));
+    rt_graph_failed(g, rt_fail(RT_E_SHAPE, "input %s: dimension %d of %s must be above 0, or a symbol of this graph",
+                               name, i, rt_type_text(g, type, text, sizeof text)));
     return false;
   }
   return true;
@@ -186,8 +187,8 @@ rt_value *rt_graph_variable(rt_graph *g, rt_var *var) {
   return v;
 }
 
-static rt_value *variable(rt_graph *g, const char *name, rt_dtype dtype, int rank, const int64_t *dim, rt_segment segment,
-                          rt_init init) {
+static rt_value *variable(rt_graph *g, const char *name, rt_dtype dtype, int rank, const int64_t *dim,
+                          rt_segment segment, rt_init init) {
   if (g->status != RT_OK || !good_rank(g, "variable", name, rank)) return NULL;
   const char *full = scoped(g, name);
   if (!full) return NULL;
@@ -249,7 +250,8 @@ static rt_status check_inputs(const rt_graph *g, const rt_op *op, const char *na
   for (int i = 0; i < n_in; i++) {
     char text[64];
     if (!in[i] && !rt_op_input_optional(op, i))
-      return rt_fail(RT_E_ARGUMENT, "%s %s: input %s is missing", op->name, name, rt_op_input_name(op, i, text, sizeof text));
+      return rt_fail(RT_E_ARGUMENT, "%s %s: input %s is missing", op->name, name,
+                     rt_op_input_name(op, i, text, sizeof text));
     if (in[i] && in[i]->graph != g)
       return rt_fail(RT_E_ARGUMENT, "%s %s: input %s belongs to another graph", op->name, name,
                      rt_op_input_name(op, i, text, sizeof text));
@@ -268,11 +270,19 @@ static rt_node *new_node(rt_graph *g, const rt_op *op, const char *name, rt_valu
   if (g->status != RT_OK) return NULL;
   if (op->attr_size && attr) memcpy(attr_copy, attr, op->attr_size);
   if (n_in) memcpy(ins, in, (size_t)n_in * sizeof *ins);
-  *node = (rt_node){.op = op, .attr = attr_copy, .name = name_copy, .id = g->n_nodes, .n_in = n_in, .n_out = n_out, .in = ins, .out = outs};
+  *node = (rt_node){.op = op,
+                    .attr = attr_copy,
+                    .name = name_copy,
+                    .id = g->n_nodes,
+                    .n_in = n_in,
+                    .n_out = n_out,
+                    .in = ins,
+                    .out = outs};
   return node;
 }
 
-rt_value *rt_graph_add(rt_graph *g, const rt_op *op, const char *name, rt_value *const *in, int n_in, const void *attr) {
+rt_value *rt_graph_add(rt_graph *g, const rt_op *op, const char *name, rt_value *const *in, int n_in,
+                       const void *attr) {
   if (g->status != RT_OK) return NULL;
   if (!name) name = op->name;
   while (n_in > rt_op_min_inputs(op) && !in[n_in - 1]) n_in--; /* optional inputs left out at the end */
@@ -283,7 +293,8 @@ rt_value *rt_graph_add(rt_graph *g, const rt_op *op, const char *name, rt_value 
   rt_type *out = allocate(g, (size_t)n_out * sizeof *out);
   if (!types || !out) return NULL;
   for (int i = 0; i < n_in; i++) types[i] = in[i] ? &in[i]->type : NULL;
-  rt_infer c = {.graph = g, .op = op, .attr = attr, .name = name, .in = types, .n_in = n_in, .n_out = n_out, .out = out};
+  rt_infer c = {
+      .graph = g, .op = op, .attr = attr, .name = name, .in = types, .n_in = n_in, .n_out = n_out, .out = out};
   s = op->infer(&c);
   if (s != RT_OK || g->status != RT_OK) return rt_graph_failed(g, s != RT_OK ? s : g->status);
   rt_node *node = new_node(g, op, name, in, n_in, n_out, attr);

@@ -39,16 +39,16 @@ struct rt_store {
   rt_arena arena;
   rt_var **var;
   int n, capacity;
-  struct rt_block *blocks; /* flat memory, one a segment and allocation */
-  int64_t bytes;           /* of all segments, allocated or not */
+  struct rt_block *blocks;   /* flat memory, one a segment and allocation */
+  int64_t bytes;             /* of all segments, allocated or not */
   unsigned char *arena_data; /* what every plan over this store runs in, one at a time; as large as the largest needs */
   int64_t arena_bytes;
 };
 
 rt_var *rt_store_find(const rt_store *store, const char *name);
 /* The variable of this name, made if it isn't there; an error if it is there with another type. */
-rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *type, rt_segment segment, const rt_init *init,
-                           rt_var **out);
+rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *type, rt_segment segment,
+                           const rt_init *init, rt_var **out);
 /* Give every variable that has none its memory, neighbours in declaration order, and its initial value. */
 rt_status rt_store_allocate(rt_store *store);
 
@@ -101,7 +101,8 @@ struct rt_graph {
 
 /* Append a node. `attr` (op->attr_size bytes) is copied; inputs may be NULL where the row says they are optional.
  * Returns its first output, or NULL (sticky error). An unnamed node is named after its op. */
-rt_value *rt_graph_add(rt_graph *graph, const rt_op *op, const char *name, rt_value *const *in, int n_in, const void *attr);
+rt_value *rt_graph_add(rt_graph *graph, const rt_op *op, const char *name, rt_value *const *in, int n_in,
+                       const void *attr);
 /* Record the failure that rt_fail just described; returns NULL for `return rt_graph_failed(...)`. */
 void *rt_graph_failed(rt_graph *graph, rt_status status);
 /* Also for passes: a value of the given kind that has no node. */
@@ -138,8 +139,8 @@ typedef struct rt_infer {
   rt_graph *graph; /* where derived symbols are interned; NULL when every dimension is a number */
   const rt_op *op;
   const void *attr;
-  const char *name;          /* of the node, for errors */
-  const rt_type *const *in;  /* NULL where an optional input is left out */
+  const char *name;         /* of the node, for errors */
+  const rt_type *const *in; /* NULL where an optional input is left out */
   int n_in, n_out;
   rt_type *out; /* to fill: dtype, rank, dim */
 } rt_infer;
@@ -181,11 +182,12 @@ struct rt_op {
   const char *input_names; /* "x weight bias?"; a last name ending in '*' repeats */
   const rt_option *options;
   size_t attr_size;
-  int n_out;                                            /* -1: outputs() says */
+  int n_out; /* -1: outputs() says */
   int (*outputs)(const void *attr, int n_in);
-  unsigned shape_only;  /* bit i: only the shape of input i is read, so nobody keeps its data */
-  unsigned aux_outputs; /* bit i: output i is for the backward row or the store (saved statistics, counts): no gradient */
-  unsigned f32_inputs;  /* bit i: this floating input is f32 in every precision (scales, statistics, learning rate) */
+  unsigned shape_only; /* bit i: only the shape of input i is read, so nobody keeps its data */
+  unsigned
+      aux_outputs; /* bit i: output i is for the backward row or the store (saved statistics, counts): no gradient */
+  unsigned f32_inputs; /* bit i: this floating input is f32 in every precision (scales, statistics, learning rate) */
   rt_status (*infer)(rt_infer *c);
   void (*grad)(rt_grad *c); /* NULL: no gradient */
   rt_status (*reference)(const rt_call *c);
@@ -193,7 +195,7 @@ struct rt_op {
   bool view;                         /* the output is the first input's bytes under another shape (row major) */
   bool effect;                       /* assign: writes its first input, a variable */
   rt_layout_policy layout;
-  unsigned row_major_inputs; /* bit i: whatever the policy, input i (a weight) stays row major */
+  unsigned row_major_inputs;  /* bit i: whatever the policy, input i (a weight) stays row major */
   unsigned row_major_outputs; /* the same for output i (a weight's gradient) */
   rt_precision_policy precision;
   double (*flops)(const rt_type *const *in, const rt_type *out, const void *attr); /* NULL: one per output element */
@@ -209,19 +211,19 @@ const char *rt_op_input_name(const rt_op *op, int i, char *buffer, size_t size);
 
 /* Helpers for infer. */
 rt_status rt_infer_fail(const rt_infer *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-rt_status rt_infer_rank(const rt_infer *c, int input, int low, int high);   /* rank of input i within [low, high] */
-rt_status rt_infer_float(const rt_infer *c, int input);                     /* input i is floating */
+rt_status rt_infer_rank(const rt_infer *c, int input, int low, int high); /* rank of input i within [low, high] */
+rt_status rt_infer_float(const rt_infer *c, int input);                   /* input i is floating */
 rt_status rt_infer_same(const rt_infer *c, int a, int axis_a, int b, int axis_b); /* dimensions may not conflict */
 rt_status rt_infer_same_shape(const rt_infer *c, int a, int b);
 rt_status rt_infer_same_dtype(const rt_infer *c, int a, int b);
 rt_status rt_infer_axis(const rt_infer *c, int64_t axis, int rank, int *out); /* negative counts from the end */
-bool rt_dims_conflict(rt_dim a, rt_dim b); /* both numbers, and different */
+bool rt_dims_conflict(rt_dim a, rt_dim b);                                    /* both numbers, and different */
 /* Arithmetic on dimensions; derives a symbol where one of them is one. */
 rt_dim rt_dim_add(const rt_infer *c, rt_dim a, rt_dim b);
 rt_dim rt_dim_mul(const rt_infer *c, rt_dim a, rt_dim b);
 /* Number of windows: floor or ceil of (a + before + after - (kernel-1)*dilation - 1) / stride, plus 1. */
-rt_dim rt_dim_window(const rt_infer *c, rt_dim a, rt_dim kernel, int64_t stride, int64_t before, int64_t after, int64_t dilation,
-                     bool ceil);
+rt_dim rt_dim_window(const rt_infer *c, rt_dim a, rt_dim kernel, int64_t stride, int64_t before, int64_t after,
+                     int64_t dilation, bool ceil);
 rt_dim rt_dim_derive(const rt_infer *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Helpers for grad: append a node by its row. */

@@ -89,8 +89,8 @@ rt_status rt_infer_same(const rt_infer *c, int a, int axis_a, int b, int axis_b)
   rt_dim da = c->in[a]->dim[axis_a], db = c->in[b]->dim[axis_b];
   if (!rt_dims_conflict(da, db)) return RT_OK;
   described x = describe(c, a), y = describe(c, b);
-  return rt_infer_fail(c, "%s is %s, so dimension %d of %s is expected %lld, found %lld in %s", x.name, x.type, axis_b, y.name,
-                       (long long)da, (long long)db, y.type);
+  return rt_infer_fail(c, "%s is %s, so dimension %d of %s is expected %lld, found %lld in %s", x.name, x.type, axis_b,
+                       y.name, (long long)da, (long long)db, y.type);
 }
 
 rt_status rt_infer_same_shape(const rt_infer *c, int a, int b) {
@@ -123,7 +123,8 @@ rt_dim rt_dim_derive(const rt_infer *c, const char *format, ...) {
   va_start(arguments, format);
   int n = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  if (n >= (int)sizeof text) snprintf(text, sizeof text, "?%s:%d", c->name, c->graph->n_symbols); /* too long to compare */
+  if (n >= (int)sizeof text)
+    snprintf(text, sizeof text, "?%s:%d", c->name, c->graph->n_symbols); /* too long to compare */
   return rt_graph_symbol(c->graph, text);
 }
 
@@ -144,8 +145,8 @@ rt_dim rt_dim_mul(const rt_infer *c, rt_dim a, rt_dim b) {
   return rt_dim_derive(c, "%s*%s", rt_dim_text(c->graph, a, ta, sizeof ta), rt_dim_text(c->graph, b, tb, sizeof tb));
 }
 
-rt_dim rt_dim_window(const rt_infer *c, rt_dim a, rt_dim kernel, int64_t stride, int64_t before, int64_t after, int64_t dilation,
-                     bool ceil) {
+rt_dim rt_dim_window(const rt_infer *c, rt_dim a, rt_dim kernel, int64_t stride, int64_t before, int64_t after,
+                     int64_t dilation, bool ceil) {
   char ta[128], tk[128];
   if (a >= 0 && kernel >= 0) {
     int64_t span = a + before + after - (kernel - 1) * dilation - 1;

@@ -52,12 +52,13 @@ static rt_status check_new(const char *name, const rt_type *type) {
       return rt_fail(RT_E_SHAPE, "variable %s: every dimension must be a number above 0, found %s", name,
                      rt_type_text(NULL, type, text, sizeof text));
   if (rt_type_bytes(type) < 0)
-    return rt_fail(RT_E_SHAPE, "variable %s: %s is too large to address", name, rt_type_text(NULL, type, text, sizeof text));
+    return rt_fail(RT_E_SHAPE, "variable %s: %s is too large to address", name,
+                   rt_type_text(NULL, type, text, sizeof text));
   return RT_OK;
 }
 
-rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *type, rt_segment segment, const rt_init *init,
-                           rt_var **out) {
+rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *type, rt_segment segment,
+                           const rt_init *init, rt_var **out) {
   *out = rt_store_find(store, name);
   if (*out && (*out)->alias) *out = (*out)->alias;
   if (*out) return check_same(*out, type);
@@ -148,7 +149,8 @@ rt_status rt_store_init(rt_store *store, uint64_t seed) {
 rt_status rt_store_alias(rt_store *store, const char *name, const char *of) {
   rt_var *target = rt_store_find(store, of), *v;
   if (!target) return rt_fail(RT_E_UNKNOWN, "alias %s: the store has no variable %s", name, of);
-  if (rt_store_find(store, name)) return rt_fail(RT_E_ARGUMENT, "alias %s: the store has a variable of this name", name);
+  if (rt_store_find(store, name))
+    return rt_fail(RT_E_ARGUMENT, "alias %s: the store has a variable of this name", name);
   rt_status s = rt_store_declare(store, name, &target->type, target->segment, &target->init, &v);
   if (s != RT_OK) return s;
   store->bytes -= padded(v);

@@ -112,7 +112,8 @@ rt_status rt_graph_dot(const rt_graph *g, char **out) {
     const rt_value *v = g->output[i].value;
     rt_strbuf_add(&b, "  o%d [shape=ellipse, style=bold, label=\"", i);
     add_quoted(&b, g->output[i].name);
-    rt_strbuf_add(&b, "\"];\n  %c%d -> o%d;\n", v->kind == RT_VALUE_NODE ? 'n' : 'v', v->kind == RT_VALUE_NODE ? v->node->id : v->id, i);
+    rt_strbuf_add(&b, "\"];\n  %c%d -> o%d;\n", v->kind == RT_VALUE_NODE ? 'n' : 'v',
+                  v->kind == RT_VALUE_NODE ? v->node->id : v->id, i);
   }
   rt_strbuf_add(&b, "}\n");
   return finish(&b, out);

@@ -51,8 +51,7 @@ static rt_isa detect(void) {
     return RT_ISA_AVX2;
   if (!all(seven.c, bit_AVX512VNNI)) return RT_ISA_AVX512;
   if (!all(more.a, bit_AVX512BF16)) return RT_ISA_AVX512_VNNI;
-  if (!all(state, amx_state) || !all(seven.d, bit_AMX_TILE | bit_AMX_INT8 | bit_AMX_BF16))
-    return RT_ISA_AVX512_BF16;
+  if (!all(state, amx_state) || !all(seven.d, bit_AMX_TILE | bit_AMX_INT8 | bit_AMX_BF16)) return RT_ISA_AVX512_BF16;
   return RT_ISA_AMX;
 }
 

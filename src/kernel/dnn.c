@@ -40,8 +40,7 @@ rt_isa dnn_isa(void) { return isas[effective()].isa; }
 
 const char *dnn_info(char *buffer, size_t size) {
   const dnnl_version_t *v = dnnl_version();
-  const char *name =
-      dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_default ? "generic" : isas[effective()].name;
+  const char *name = dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_default ? "generic" : isas[effective()].name;
   snprintf(buffer, size, "oneDNN %d.%d.%d (%s)", v->major, v->minor, v->patch, name);
   return buffer;
 }
@@ -50,8 +49,7 @@ rt_status dnn_fail(dnnl_status_t status, const char *what) {
   switch (status) {
   case dnnl_success: return RT_OK;
   case dnnl_out_of_memory: return rt_fail(RT_E_MEMORY, "oneDNN: %s: out of memory", what);
-  case dnnl_unimplemented:
-    return rt_fail(RT_E_UNSUPPORTED, "oneDNN: %s: not implemented for these types", what);
+  case dnnl_unimplemented: return rt_fail(RT_E_UNSUPPORTED, "oneDNN: %s: not implemented for these types", what);
   case dnnl_invalid_arguments: return rt_fail(RT_E_INTERNAL, "oneDNN: %s: invalid arguments", what);
   case dnnl_not_required: return rt_fail(RT_E_INTERNAL, "oneDNN: %s: not required", what);
   case dnnl_runtime_error: return rt_fail(RT_E_INTERNAL, "oneDNN: %s: runtime error", what);

@@ -63,9 +63,9 @@ static dnnl_primitive_desc_t backward_data(dnn_program *p, const conv *c) {
   const_dnnl_memory_desc_t dx = image(p, c, c->x), w = dnn_md_any(p, c->dtype, c->w), dy = image(p, c, c->y);
   if (dnn_failed(p)) return NULL;
   dnn_check(p,
-            dnnl_convolution_backward_data_primitive_desc_create(&pd, dnn_engine(p), dnnl_convolution_direct,
-                                                                 dx, w, dy, c->stride, c->dilation,
-                                                                 c->padding, c->padding, hint, attr),
+            dnnl_convolution_backward_data_primitive_desc_create(&pd, dnn_engine(p), dnnl_convolution_direct, dx, w, dy,
+                                                                 c->stride, c->dilation, c->padding, c->padding, hint,
+                                                                 attr),
             "gradient of convolution by data");
   return dnn_keep(p, pd);
 }
@@ -76,9 +76,9 @@ static dnnl_primitive_desc_t backward_weight(dnn_program *p, const conv *c, cons
   const_dnnl_memory_desc_t x = image(p, c, c->x), dw = dnn_md_any(p, RT_F32, c->w), dy = image(p, c, c->y);
   if (dnn_failed(p)) return NULL;
   dnn_check(p,
-            dnnl_convolution_backward_weights_primitive_desc_create(
-                &pd, dnn_engine(p), dnnl_convolution_direct, x, dw, dbias, dy, c->stride, c->dilation,
-                c->padding, c->padding, hint, attr),
+            dnnl_convolution_backward_weights_primitive_desc_create(&pd, dnn_engine(p), dnnl_convolution_direct, x, dw,
+                                                                    dbias, dy, c->stride, c->dilation, c->padding,
+                                                                    c->padding, hint, attr),
             "gradient of convolution by weights");
   return dnn_keep(p, pd);
 }
@@ -113,8 +113,7 @@ static rt_status prepare_forward(rt_site *site) {
   int b = dnn_input(p, 2, bias);
   /* The sum is made in y: free where y took over the residual's memory, as it may where that dies here. */
   if (residual) dnn_reorder(p, dnn_input(p, 3, dnn_md(p, c.dtype, dnn_shape_of(residual))), y);
-  dnn_execute(
-      p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
+  dnn_execute(p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
   dnn_reorder(p, y, out);
   return dnn_program_finish(p, site);
 }
@@ -146,8 +145,8 @@ static rt_status prepare_backward_data(rt_site *site) {
 /* ---- dw = x * dy, dbias = sum of dy; inputs dy, x, like w, like bias? ---- */
 
 static bool accepts_backward_weight(const rt_site *site) {
-  return one_dtype(site, site->in[0], site->in[1]) && site->out[0].dtype == RT_F32 &&
-         dnn_is_row_major(site->out) && (site->n_out < 2 || site->out[1].dtype == RT_F32);
+  return one_dtype(site, site->in[0], site->in[1]) && site->out[0].dtype == RT_F32 && dnn_is_row_major(site->out) &&
+         (site->n_out < 2 || site->out[1].dtype == RT_F32);
 }
 
 static rt_status prepare_backward_weight(rt_site *site) {

@@ -13,8 +13,7 @@ typedef struct pixels {
 } pixels;
 
 static pixels pixels_of(const rt_conv2d_attr *a, const rt_type *x, const rt_type *y) {
-  pixels c = {
-      .dtype = x->dtype, .rows = y->dim[0] * y->dim[2] * y->dim[3], .in = x->dim[1], .out = y->dim[1]};
+  pixels c = {.dtype = x->dtype, .rows = y->dim[0] * y->dim[2] * y->dim[3], .in = x->dim[1], .out = y->dim[1]};
   rt_type dense = *x;
   dense.dim[2] = y->dim[2];
   dense.dim[3] = y->dim[3];
@@ -68,8 +67,7 @@ static rt_status prepare_forward(rt_site *site) {
   int x = gathered(p, &c, 0), b = dnn_input(p, 2, bias), y = dnn_output(p, 0, y_md);
   int w = dnn_weights(p, site, 1, w_shape, dnn_wanted(p, pd, dnnl_query_weights_md));
   if (residual) dnn_reorder(p, dnn_input(p, 3, y_md), y); /* the sum is made in y */
-  dnn_execute(
-      p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
+  dnn_execute(p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
   return dnn_program_finish(p, site);
 }
 
@@ -89,8 +87,7 @@ static rt_status prepare_backward_data(rt_site *site) {
   int dy = dnn_input(p, 0, dy_md), dense = dnn_temporary(p, dnn_md(p, c.dtype, c.dense));
   int w = dnn_weights(p, site, 1, w_shape, dnn_wanted(p, pd, dnnl_query_weights_md));
   int all = dnn_output(p, 0, dnn_md(p, c.dtype, dnn_channels_last(site->out)));
-  const dnn_arg arg[] = {
-      {DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, dnn_view(p, dense, dx_md)}};
+  const dnn_arg arg[] = {{DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, dnn_view(p, dense, dx_md)}};
   dnn_execute(p, pd, arg, 3);
   dnn_zero(p, all);
   dnn_reorder(p, dense, dnn_view(p, all, dnn_md(p, c.dtype, c.x)));
@@ -101,8 +98,7 @@ static rt_status prepare_backward_data(rt_site *site) {
 static bool accepts_backward_weight(const rt_site *site) {
   const rt_type *dy = site->in[0], *x = site->in[1], *dw = site->out;
   enum { LARGE = 1 << 19 }; /* elements */
-  return is_product(site->attr, x, dw, dy) && rt_type_elements(dw) >= LARGE && site->n_out == 1 &&
-         dw->dtype == RT_F32;
+  return is_product(site->attr, x, dw, dy) && rt_type_elements(dw) >= LARGE && site->n_out == 1 && dw->dtype == RT_F32;
 }
 
 static rt_status prepare_backward_weight(rt_site *site) {

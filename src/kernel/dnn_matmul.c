@@ -25,12 +25,10 @@ static rt_status prepare_linear(rt_site *site) {
   const_dnnl_memory_desc_t x_md = dnn_md(p, dtype, dnn_matrix(rows, k)),
                            y_md = dnn_md(p, site->out->dtype, dnn_matrix(rows, o)),
                            bias = dnn_optional(site, 2) ? dnn_md(p, RT_F32, dnn_matrix(1, o)) : NULL;
-  dnnl_primitive_desc_t pd =
-      dnn_product(p, x_md, dnn_md_any(p, dtype, w_shape), bias, y_md, dnn_attr(p, false, false));
+  dnnl_primitive_desc_t pd = dnn_product(p, x_md, dnn_md_any(p, dtype, w_shape), bias, y_md, dnn_attr(p, false, false));
   int x = dnn_input(p, 0, x_md), b = dnn_input(p, 2, bias), y = dnn_output(p, 0, y_md);
   int w = dnn_weights(p, site, 1, w_shape, dnn_wanted(p, pd, dnnl_query_weights_md));
-  dnn_execute(
-      p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
+  dnn_execute(p, pd, (dnn_arg[]){{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, y}}, 4);
   return dnn_program_finish(p, site);
 }
 
@@ -47,17 +45,14 @@ static dnn_shape widened(dnn_shape s, int rank) {
   return w;
 }
 
-static int64_t leading(const rt_type *t) {
-  return rt_type_elements(t) / (t->dim[t->rank - 2] * t->dim[t->rank - 1]);
-}
+static int64_t leading(const rt_type *t) { return rt_type_elements(t) / (t->dim[t->rank - 2] * t->dim[t->rank - 1]); }
 
 static rt_status prepare_matmul(rt_site *site) {
   const rt_matmul_attr *attr = site->attr;
   const rt_type *a_type = site->in[0], *b_type = site->in[1], *c_type = site->out;
   int rank = c_type->rank;
   dnn_shape a = dnn_row_major(a_type), b = dnn_row_major(b_type), c = dnn_row_major(c_type);
-  if (leading(b_type) == 1 && leading(a_type) == leading(c_type) &&
-      !attr->transpose_a) { /* one long product */
+  if (leading(b_type) == 1 && leading(a_type) == leading(c_type) && !attr->transpose_a) { /* one long product */
     int64_t n = c_type->dim[rank - 1], k = a_type->dim[a_type->rank - 1], rows = rt_type_elements(c_type) / n;
     a = dnn_matrix(rows, k);
     b = dnn_matrix(b_type->dim[b_type->rank - 2], b_type->dim[b_type->rank - 1]);
@@ -69,8 +64,7 @@ static rt_status prepare_matmul(rt_site *site) {
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
   const_dnnl_memory_desc_t a_md = dnn_md(p, a_type->dtype, widened(a, rank)),
-                           b_md = dnn_md(p, b_type->dtype, widened(b, rank)),
-                           c_md = dnn_md(p, c_type->dtype, c);
+                           b_md = dnn_md(p, b_type->dtype, widened(b, rank)), c_md = dnn_md(p, c_type->dtype, c);
   dnnl_primitive_desc_t pd = dnn_product(p, a_md, b_md, NULL, c_md, dnn_attr(p, false, false));
   const dnn_arg arg[] = {{DNNL_ARG_SRC, dnn_input(p, 0, a_md)},
                          {DNNL_ARG_WEIGHTS, dnn_input(p, 1, b_md)},

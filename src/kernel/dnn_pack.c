@@ -33,8 +33,7 @@ static rt_status run(void *state, const rt_tensor *in, void *out) {
   const packing *k = state;
   const source *s = k->source;
   while (s < k->source + k->n && s->dtype != in->dtype) s++;
-  if (s == k->source + k->n)
-    return rt_fail(RT_E_INTERNAL, "oneDNN: weights packed from %s", rt_dtype_name(in->dtype));
+  if (s == k->source + k->n) return rt_fail(RT_E_INTERNAL, "oneDNN: weights packed from %s", rt_dtype_name(in->dtype));
   dnn_use_threads(k->threads);
   const dnnl_exec_arg_t arg[] = {{DNNL_ARG_FROM, s->memory}, {DNNL_ARG_TO, k->packed}};
   dnnl_status_t status = dnnl_memory_set_data_handle(s->memory, in->data);
@@ -45,16 +44,14 @@ static rt_status run(void *state, const rt_tensor *in, void *out) {
 }
 
 /* The library's own scratchpad: reorders of weights hardly need one, and packing has no workspace. */
-static void add_source(dnn_program *p, packing *k, rt_dtype dtype, dnn_shape shape,
-                       const_dnnl_memory_desc_t wanted) {
+static void add_source(dnn_program *p, packing *k, rt_dtype dtype, dnn_shape shape, const_dnnl_memory_desc_t wanted) {
   dnnl_engine_t engine = dnn_engine(p);
   const_dnnl_memory_desc_t md = dnn_md(p, dtype, shape);
   if (dnn_failed(p)) return;
   source *s = &k->source[k->n++];
   s->dtype = dtype;
   dnnl_primitive_desc_t pd = NULL;
-  dnn_check(p, dnnl_reorder_primitive_desc_create(&pd, md, engine, wanted, engine, NULL),
-            "packing of weights");
+  dnn_check(p, dnnl_reorder_primitive_desc_create(&pd, md, engine, wanted, engine, NULL), "packing of weights");
   if ((pd = dnn_keep(p, pd))) dnn_check(p, dnnl_primitive_create(&s->reorder, pd), "packing of weights");
   if (pd) dnn_check(p, dnnl_memory_create(&s->memory, md, engine, DNNL_MEMORY_NONE), "memory");
 }

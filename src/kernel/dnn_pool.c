@@ -14,10 +14,7 @@ static void tiles(pool *c, const rt_type *x, const rt_type *y) {
 }
 
 static pool pool_of(const rt_site *site, bool adaptive, const rt_type *x, const rt_type *y) {
-  pool c = {.x = dnn_shape_of(x),
-            .y = dnn_shape_of(y),
-            .dtype = x->dtype,
-            .kind = dnnl_pooling_avg_exclude_padding};
+  pool c = {.x = dnn_shape_of(x), .y = dnn_shape_of(y), .dtype = x->dtype, .kind = dnnl_pooling_avg_exclude_padding};
   if (adaptive) {
     tiles(&c, x, y);
     return c;
@@ -35,8 +32,7 @@ static pool pool_of(const rt_site *site, bool adaptive, const rt_type *x, const 
 /* A window may hang over the padding (ceil_mode), where PyTorch divides by less than oneDNN does. */
 static bool inside(const pool *c) {
   for (int i = 0; i < 2; i++)
-    if ((c->y.dim[2 + i] - 1) * c->stride[i] + c->kernel[i] > c->x.dim[2 + i] + 2 * c->padding[i])
-      return false;
+    if ((c->y.dim[2 + i] - 1) * c->stride[i] + c->kernel[i] > c->x.dim[2 + i] + 2 * c->padding[i]) return false;
   return true;
 }
 
@@ -51,8 +47,7 @@ static bool is_backward(const rt_site *site) {
 }
 
 static bool accepts(const rt_site *site) {
-  const rt_type *x = is_backward(site) ? site->out : site->in[0],
-                *y = is_backward(site) ? site->in[0] : site->out;
+  const rt_type *x = is_backward(site) ? site->out : site->in[0], *y = is_backward(site) ? site->in[0] : site->out;
   if (!dnn_accepts(x) || !dnn_accepts(y) || x->dtype != y->dtype || x->rank != 4) return false;
   if (is_adaptive(site)) return x->dim[2] % y->dim[2] == 0 && x->dim[3] % y->dim[3] == 0;
   pool c = pool_of(site, false, x, y);
@@ -64,9 +59,8 @@ static dnnl_primitive_desc_t forward(dnn_program *p, const pool *c, const_dnnl_m
   dnnl_primitive_desc_t pd = NULL;
   if (dnn_failed(p)) return NULL;
   dnn_check(p,
-            dnnl_pooling_forward_primitive_desc_create(&pd, dnn_engine(p), dnnl_forward_training, c->kind, x,
-                                                       y, c->stride, c->kernel, c->dilation, c->padding,
-                                                       c->padding, attr),
+            dnnl_pooling_forward_primitive_desc_create(&pd, dnn_engine(p), dnnl_forward_training, c->kind, x, y,
+                                                       c->stride, c->kernel, c->dilation, c->padding, c->padding, attr),
             "average pooling");
   return dnn_keep(p, pd);
 }
@@ -82,9 +76,8 @@ static rt_status prepare(rt_site *site) {
   dnnl_primitive_desc_t pd = forward(p, &c, x_md, y_md, attr), back = NULL;
   if (backward && !dnn_failed(p)) {
     dnn_check(p,
-              dnnl_pooling_backward_primitive_desc_create(&back, dnn_engine(p), c.kind, x_md, y_md, c.stride,
-                                                          c.kernel, c.dilation, c.padding, c.padding, pd,
-                                                          attr),
+              dnnl_pooling_backward_primitive_desc_create(&back, dnn_engine(p), c.kind, x_md, y_md, c.stride, c.kernel,
+                                                          c.dilation, c.padding, c.padding, pd, attr),
               "gradient of average pooling");
     pd = dnn_keep(p, back);
   }

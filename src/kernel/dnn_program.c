@@ -72,8 +72,7 @@ dnn_shape dnn_transposed(dnn_shape s) {
 }
 
 bool dnn_accepts(const rt_type *t) {
-  return rt_type_bytes(t) > 0 &&
-         (t->dtype == RT_F32 || (t->dtype == RT_BF16 && dnn_isa() >= RT_ISA_AVX512_BF16));
+  return rt_type_bytes(t) > 0 && (t->dtype == RT_F32 || (t->dtype == RT_BF16 && dnn_isa() >= RT_ISA_AVX512_BF16));
 }
 
 const rt_type *dnn_optional(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
@@ -110,8 +109,7 @@ static bool room(dnn_program *p, int n, int most) {
 const_dnnl_memory_desc_t dnn_md(dnn_program *p, rt_dtype dtype, dnn_shape s) {
   if (!room(p, p->n_mds, OWNED)) return NULL;
   dnnl_memory_desc_t *md = &p->md[p->n_mds];
-  if (!dnn_check(p, dnnl_memory_desc_create_with_strides(md, s.rank, s.dim, data_type(dtype), s.stride),
-                 "memory"))
+  if (!dnn_check(p, dnnl_memory_desc_create_with_strides(md, s.rank, s.dim, data_type(dtype), s.stride), "memory"))
     return NULL;
   return p->md[p->n_mds++];
 }
@@ -119,8 +117,7 @@ const_dnnl_memory_desc_t dnn_md(dnn_program *p, rt_dtype dtype, dnn_shape s) {
 const_dnnl_memory_desc_t dnn_md_any(dnn_program *p, rt_dtype dtype, dnn_shape s) {
   if (!room(p, p->n_mds, OWNED)) return NULL;
   dnnl_memory_desc_t *md = &p->md[p->n_mds];
-  if (!dnn_check(p,
-                 dnnl_memory_desc_create_with_tag(md, s.rank, s.dim, data_type(dtype), dnnl_format_tag_any),
+  if (!dnn_check(p, dnnl_memory_desc_create_with_tag(md, s.rank, s.dim, data_type(dtype), dnnl_format_tag_any),
                  "memory"))
     return NULL;
   return p->md[p->n_mds++];
@@ -161,9 +158,7 @@ static int add_slot(dnn_program *p, slot s, const_dnnl_memory_desc_t md) {
   return p->n_slots++;
 }
 
-int dnn_input(dnn_program *p, int i, const_dnnl_memory_desc_t md) {
-  return add_slot(p, (slot){INPUT, i, 0, NULL}, md);
-}
+int dnn_input(dnn_program *p, int i, const_dnnl_memory_desc_t md) { return add_slot(p, (slot){INPUT, i, 0, NULL}, md); }
 int dnn_output(dnn_program *p, int i, const_dnnl_memory_desc_t md) {
   return add_slot(p, (slot){OUTPUT, i, 0, NULL}, md);
 }
@@ -177,9 +172,7 @@ int dnn_temporary(dnn_program *p, const_dnnl_memory_desc_t md) {
   return add_slot(p, (slot){TEMPORARY, 0, offset, NULL}, md);
 }
 
-int dnn_view(dnn_program *p, int i, const_dnnl_memory_desc_t md) {
-  return i < 0 ? -1 : add_slot(p, p->slot[i], md);
-}
+int dnn_view(dnn_program *p, int i, const_dnnl_memory_desc_t md) { return i < 0 ? -1 : add_slot(p, p->slot[i], md); }
 
 static const_dnnl_memory_desc_t md_of(dnn_program *p, int i) {
   const_dnnl_memory_desc_t md = NULL;
@@ -228,8 +221,7 @@ void dnn_reorder(dnn_program *p, int from, int to) {
   dnnl_primitive_attr_t attr = from == to ? NULL : dnn_attr(p, false, false);
   if (dnn_failed(p) || from == to) return;
   dnnl_primitive_desc_t pd = NULL;
-  dnn_check(p,
-            dnnl_reorder_primitive_desc_create(&pd, md_of(p, from), p->engine, md_of(p, to), p->engine, attr),
+  dnn_check(p, dnnl_reorder_primitive_desc_create(&pd, md_of(p, from), p->engine, md_of(p, to), p->engine, attr),
             "reorder");
   if (!(pd = dnn_keep(p, pd))) return;
   step *s = add_step(p, pd, (dnn_arg[]){{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}, 2);
@@ -289,9 +281,7 @@ static void *address(const dnn_program *p, const slot *s, const rt_kernel_call *
   }
 }
 
-static void zero(void *data, int64_t begin, int64_t end) {
-  memset((char *)data + begin, 0, (size_t)(end - begin));
-}
+static void zero(void *data, int64_t begin, int64_t end) { memset((char *)data + begin, 0, (size_t)(end - begin)); }
 
 static dnnl_status_t run_step(const dnn_program *p, const step *s, const rt_kernel_call *call) {
   enum { GRAIN = 1 << 16 };

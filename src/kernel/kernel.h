@@ -16,8 +16,8 @@ enum { RT_MAX_PACKS = 2 };
 typedef struct rt_pack {
   int input;
   int64_t bytes;
-  uint64_t key;      /* says what the form is; 0: not packed */
-  rt_dtype source;   /* dtype it can also be packed from directly, looking through a cast; else the input's own */
+  uint64_t key;    /* says what the form is; 0: not packed */
+  rt_dtype source; /* dtype it can also be packed from directly, looking through a cast; else the input's own */
   void *state;
   rt_status (*run)(void *state, const rt_tensor *in, void *out);
   void (*release)(void *state);
@@ -48,10 +48,10 @@ typedef struct rt_kernel_call {
 } rt_kernel_call;
 
 typedef struct rt_kernel {
-  const char *name; /* "dnn_conv2d", "own_batch_norm" */
-  const rt_op *op;  /* the row it serves */
-  bool (*accepts)(const rt_site *site);     /* cheap: types, layouts, instruction set; NULL: everything */
-  rt_status (*prepare)(rt_site *site);      /* NULL: nothing to prepare */
+  const char *name;                             /* "dnn_conv2d", "own_batch_norm" */
+  const rt_op *op;                              /* the row it serves */
+  bool (*accepts)(const rt_site *site);         /* cheap: types, layouts, instruction set; NULL: everything */
+  rt_status (*prepare)(rt_site *site);          /* NULL: nothing to prepare */
   rt_status (*run)(const rt_kernel_call *call); /* allocates nothing */
   void (*release)(void *state);
 } rt_kernel;
@@ -65,7 +65,14 @@ const rt_kernel *rt_kernel_at(int i); /* NULL past the end */
 
 /* ---- the CPU ---- */
 
-typedef enum rt_isa { RT_ISA_BASE, RT_ISA_AVX2, RT_ISA_AVX512, RT_ISA_AVX512_VNNI, RT_ISA_AVX512_BF16, RT_ISA_AMX } rt_isa;
+typedef enum rt_isa {
+  RT_ISA_BASE,
+  RT_ISA_AVX2,
+  RT_ISA_AVX512,
+  RT_ISA_AVX512_VNNI,
+  RT_ISA_AVX512_BF16,
+  RT_ISA_AMX
+} rt_isa;
 
 typedef struct rt_cpu {
   char brand[64];

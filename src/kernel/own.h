@@ -26,9 +26,7 @@ static inline const void *own_in(const rt_kernel_call *call, int i) {
   return i < call->site->n_in && call->in[i] ? call->in[i]->data : NULL;
 }
 
-static inline const rt_type *own_in_type(const rt_site *site, int i) {
-  return i < site->n_in ? site->in[i] : NULL;
-}
+static inline const rt_type *own_in_type(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
 
 /* The same elements in the same order. */
 static inline bool own_alike(const rt_type *a, const rt_type *b) {
@@ -40,8 +38,8 @@ static inline bool own_alike(const rt_type *a, const rt_type *b) {
 enum { OWN_TILE = 1024 };
 
 /* n <= OWN_TILE elements from the i-th, as floats: in place, or widened into the buffer. */
-static inline const float *own_tile(const rt_simd *simd, rt_dtype dtype, const void *data, int64_t i,
-                                    int64_t n, float *buffer) {
+static inline const float *own_tile(const rt_simd *simd, rt_dtype dtype, const void *data, int64_t i, int64_t n,
+                                    float *buffer) {
   if (dtype == RT_F32) return (const float *)data + i;
   simd->widen((const uint16_t *)data + i, buffer, n);
   return buffer;

@@ -64,8 +64,7 @@ static space space_of(const blocks *b, void *workspace) {
 }
 
 static void repeat(const blocks *b, float *coefficients) {
-  for (int f = 1; f < b->folds; f++)
-    memcpy(coefficients + f * b->c, coefficients, (size_t)b->c * sizeof(float));
+  for (int f = 1; f < b->folds; f++) memcpy(coefficients + f * b->c, coefficients, (size_t)b->c * sizeof(float));
 }
 
 /* ---- forward ---- */
@@ -82,8 +81,8 @@ static void moments(void *p, int64_t begin, int64_t end) {
   forward *f = p;
   for (int64_t i = begin; i < end; i++) {
     float *k = f->part + i * 3 * f->b.width;
-    f->b.simd->moments[f->b.dtype](block_at(&f->b, f->x, i), block_rows(&f->b, i), f->b.width, k,
-                                   k + f->b.width, k + 2 * f->b.width);
+    f->b.simd->moments[f->b.dtype](block_at(&f->b, f->x, i), block_rows(&f->b, i), f->b.width, k, k + f->b.width,
+                                   k + 2 * f->b.width);
   }
 }
 
@@ -91,8 +90,8 @@ static void normalise(void *p, int64_t begin, int64_t end) {
   forward *f = p;
   for (int64_t i = end; i-- > begin;)
     f->b.simd->scale_shift[f->b.dtype](block_at(&f->b, f->x, i), block_at(&f->b, f->residual, i),
-                                       block_at(&f->b, f->y, i), block_rows(&f->b, i), f->b.width, f->scale,
-                                       f->shift, f->relu);
+                                       block_at(&f->b, f->y, i), block_rows(&f->b, i), f->b.width, f->scale, f->shift,
+                                       f->relu);
 }
 
 static forward forward_of(const rt_kernel_call *call, space *s) {
@@ -156,8 +155,7 @@ static rt_status run_eval(const rt_kernel_call *call) {
   const rt_batch_norm_attr *attr = call->site->attr;
   space s;
   forward f = forward_of(call, &s);
-  const float *weight = own_in(call, 1), *bias = own_in(call, 2), *mean = own_in(call, 3),
-              *var = own_in(call, 4);
+  const float *weight = own_in(call, 1), *bias = own_in(call, 2), *mean = own_in(call, 3), *var = own_in(call, 4);
   for (int64_t c = 0; c < f.b.c; c++) {
     double scale = (double)weight[c] / sqrt((double)var[c] + attr->eps);
     f.scale[c] = (float)scale;
@@ -193,17 +191,15 @@ static void gradient(void *p, int64_t begin, int64_t end) {
   backward *g = p;
   const blocks *b = &g->b;
   for (int64_t i = end; i-- > begin;) /* dresidual is dy already masked: nothing is left for y to say */
-    b->simd->gradient_scale_shift[b->dtype](block_at(b, g->dresidual ? g->dresidual : g->dy, i),
-                                            block_at(b, g->x, i), g->dresidual ? NULL : block_at(b, g->y, i),
-                                            block_at(b, g->dx, i), block_rows(b, i), b->width, g->of_dz,
-                                            g->of_x, g->rest);
+    b->simd->gradient_scale_shift[b->dtype](block_at(b, g->dresidual ? g->dresidual : g->dy, i), block_at(b, g->x, i),
+                                            g->dresidual ? NULL : block_at(b, g->y, i), block_at(b, g->dx, i),
+                                            block_rows(b, i), b->width, g->of_dz, g->of_x, g->rest);
 }
 
 /* dz = dy masked by y > 0, n rows, x^ = (x - mean) invstd:
  *   dbias = Σ dz, dweight = Σ dz x^, dx = weight invstd (dz - dbias/n - x^ dweight/n)
  * and for constant statistics dx = weight invstd dz. */
-static rt_status run_gradient(const rt_kernel_call *call, const float *mean, const float *invstd,
-                              bool constant) {
+static rt_status run_gradient(const rt_kernel_call *call, const float *mean, const float *invstd, bool constant) {
   backward g = {.b = blocks_of(call->site->in[1]),
                 .dy = own_in(call, 0),
                 .x = own_in(call, 1),
@@ -221,8 +217,7 @@ static rt_status run_gradient(const rt_kernel_call *call, const float *mean, con
   float *dweight = call->out[1].data, *dbias = call->out[2].data;
   double n = (double)g.b.total;
   for (int64_t c = 0; c < g.b.c; c++) {
-    double std = (double)invstd[c], a = (double)weight[c] * std,
-           b = constant ? 0 : -a * std * std * s.sum[1][c] / n;
+    double std = (double)invstd[c], a = (double)weight[c] * std, b = constant ? 0 : -a * std * std * s.sum[1][c] / n;
     dweight[c] = (float)(s.sum[1][c] * std);
     dbias[c] = (float)s.sum[0][c];
     g.of_dz[c] = (float)a;
@@ -242,8 +237,7 @@ static rt_status run_input_backward(const rt_kernel_call *call) {
   const rt_batch_norm_backward_attr *attr = call->site->attr;
   blocks b = blocks_of(call->site->in[1]);
   const float *var = own_in(call, 5);
-  float *invstd =
-      space_of(&b, call->workspace).fold[1]; /* each is read just before its coefficient takes its place */
+  float *invstd = space_of(&b, call->workspace).fold[1]; /* each is read just before its coefficient takes its place */
   for (int64_t c = 0; c < b.c; c++) invstd[c] = (float)(1 / sqrt((double)var[c] + attr->forward.eps));
   return run_gradient(call, own_in(call, 4), invstd, true);
 }
@@ -254,13 +248,11 @@ static bool accepts_images(const rt_site *site, int first, int x, int other) {
   int64_t rows, c;
   const rt_type *t = site->in[x];
   if (!own_dtype(t->dtype) || !own_rows(t, &rows, &c) || rows < 1) return false;
-  if (!own_alike(t, site->in[first]) || (own_in_type(site, other) && !own_alike(t, site->in[other])))
-    return false;
+  if (!own_alike(t, site->in[first]) || (own_in_type(site, other) && !own_alike(t, site->in[other]))) return false;
   for (int i = 0; i < site->n_in; i++) /* weights and statistics */
     if (site->in[i] && i != first && i != x && i != other && site->in[i]->dtype != RT_F32) return false;
   for (int i = 0; i < site->n_out; i++)
-    if (i == 0 || site->out[i].rank > 1 ? !own_alike(t, &site->out[i]) : site->out[i].dtype != RT_F32)
-      return false;
+    if (i == 0 || site->out[i].rank > 1 ? !own_alike(t, &site->out[i]) : site->out[i].dtype != RT_F32) return false;
   return true;
 }
 
@@ -269,8 +261,7 @@ static bool accepts_backward(const rt_site *site) { return accepts_images(site, 
 
 const rt_kernel rt_kernel_batch_norm_train = {
     "own_batch_norm_train", RT_OP(batch_norm_train), accepts_forward, prepare, run_train, NULL};
-const rt_kernel rt_kernel_batch_norm = {"own_batch_norm", RT_OP(batch_norm), accepts_forward,
-                                        prepare,          run_eval,          NULL};
+const rt_kernel rt_kernel_batch_norm = {"own_batch_norm", RT_OP(batch_norm), accepts_forward, prepare, run_eval, NULL};
 const rt_kernel rt_kernel_batch_norm_apply = {
     "own_batch_norm_apply", RT_OP(batch_norm_apply), accepts_forward, prepare, run_apply, NULL};
 const rt_kernel rt_kernel_batch_norm_backward = {

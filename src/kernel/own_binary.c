@@ -55,8 +55,7 @@ static const float *fetch(cursor *c, const rt_simd *simd, rt_dtype dtype, int64_
   if (c->row == row && c->phase == phase && c->ready >= *n) return c->tile;
   for (int64_t i = 0, from = phase; i < *n; i++, from = from + 1 < inner ? from + 1 : 0) {
     int64_t at = row * inner + from;
-    c->tile[i] =
-        dtype == RT_F32 ? ((const float *)c->o.data)[at] : rt_bf16_to_f32(((const uint16_t *)c->o.data)[at]);
+    c->tile[i] = dtype == RT_F32 ? ((const float *)c->o.data)[at] : rt_bf16_to_f32(((const uint16_t *)c->o.data)[at]);
   }
   c->row = row;
   c->phase = phase;
@@ -103,9 +102,7 @@ static rt_status run(const rt_kernel_call *call, loop *f) {
 }
 
 #define BINARY(name_) \
-  static rt_status run_##name_(const rt_kernel_call *call) { \
-    return run(call, rt_simd_get()->binary_##name_); \
-  } \
+  static rt_status run_##name_(const rt_kernel_call *call) { return run(call, rt_simd_get()->binary_##name_); } \
   const rt_kernel rt_kernel_##name_ = {"own_" #name_, RT_OP(name_), accepts, NULL, run_##name_, NULL};
 
 BINARY(add)

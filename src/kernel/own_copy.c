@@ -45,8 +45,7 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
     for (; i > 0 && to->stride[order[i - 1]] < to->stride[d]; i--) order[i] = order[i - 1];
     order[i] = d;
   }
-  for (int i = 0; i < to->rank; i++)
-    add_axis(&w, to->dim[order[i]], from->stride[order[i]], to->stride[order[i]]);
+  for (int i = 0; i < to->rank; i++) add_axis(&w, to->dim[order[i]], from->stride[order[i]], to->stride[order[i]]);
   while (w.rank < 2) { /* an axis of 1 in front */
     w.dim[w.rank] = 1;
     w.in[w.rank] = w.out[w.rank] = w.rank == 0;

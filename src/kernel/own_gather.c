@@ -23,9 +23,8 @@ static rt_status check_range(const rt_kernel_call *call, const job *g) {
   for (int64_t j = 0; j < g->n; j++) {
     int64_t id = id_at(g->index, j);
     if (id < 0 || id >= g->size)
-      return rt_fail(RT_E_RANGE, "%s %s: index %lld, element %lld of %lld, is outside 0 to %lld",
-                     call->site->op->name, call->site->name, (long long)id, (long long)j, (long long)g->n,
-                     (long long)g->size - 1);
+      return rt_fail(RT_E_RANGE, "%s %s: index %lld, element %lld of %lld, is outside 0 to %lld", call->site->op->name,
+                     call->site->name, (long long)id, (long long)j, (long long)g->n, (long long)g->size - 1);
   }
   return RT_OK;
 }
@@ -49,8 +48,7 @@ static job job_of(const rt_kernel_call *call, const rt_type *x, int axis) {
 static void take(void *p, int64_t begin, int64_t end) {
   const job *g = p;
   for (int64_t u = begin; u < end; u++)
-    memcpy(g->y + u * g->bytes, g->x + (u / g->n * g->size + id_at(g->index, u % g->n)) * g->bytes,
-           (size_t)g->bytes);
+    memcpy(g->y + u * g->bytes, g->x + (u / g->n * g->size + id_at(g->index, u % g->n)) * g->bytes, (size_t)g->bytes);
 }
 
 static rt_status run_take(const rt_kernel_call *call, int axis) {
@@ -101,6 +99,5 @@ static bool accepts_backward(const rt_site *site) {
 
 const rt_kernel rt_kernel_gather = {"own_gather", RT_OP(gather), accepts, NULL, run_gather, NULL};
 const rt_kernel rt_kernel_embedding = {"own_embedding", RT_OP(embedding), accepts, NULL, run_embedding, NULL};
-const rt_kernel rt_kernel_embedding_backward = {"own_embedding_backward", RT_OP(embedding_backward),
-                                                accepts_backward,         NULL,
-                                                run_embedding_backward,   NULL};
+const rt_kernel rt_kernel_embedding_backward = {
+    "own_embedding_backward", RT_OP(embedding_backward), accepts_backward, NULL, run_embedding_backward, NULL};

@@ -103,8 +103,7 @@ static void gradient_rows(void *p, int64_t begin, int64_t end) {
       continue;
     }
     for (int64_t k = 0; k < c->classes; k++) total += target_of(c, r, k);
-    for (int64_t k = 0; k < c->classes; k++)
-      d[k] = (float)(c->dsum * ((double)d[k] * total - target_of(c, r, k)));
+    for (int64_t k = 0; k < c->classes; k++) d[k] = (float)(c->dsum * ((double)d[k] * total - target_of(c, r, k)));
   }
 }
 
@@ -121,8 +120,7 @@ static rt_status run_cross_entropy_backward(const rt_kernel_call *call) {
 static bool accepts_cross_entropy(const rt_site *site) {
   int logits = site->op == RT_OP(cross_entropy_backward);
   for (int i = 0; i < site->n_in; i++)
-    if (site->in[i] && site->in[i]->dtype != RT_F32 && !(i == logits + 1 && site->in[i]->dtype == RT_S64))
-      return false;
+    if (site->in[i] && site->in[i]->dtype != RT_F32 && !(i == logits + 1 && site->in[i]->dtype == RT_S64)) return false;
   return site->out->dtype == RT_F32;
 }
 
@@ -133,10 +131,9 @@ static rt_status prepare_cross_entropy(rt_site *site) {
 
 const rt_kernel rt_kernel_cross_entropy = {"own_cross_entropy",   RT_OP(cross_entropy), accepts_cross_entropy,
                                            prepare_cross_entropy, run_cross_entropy,    NULL};
-const rt_kernel rt_kernel_cross_entropy_backward = {
-    "own_cross_entropy_backward", RT_OP(cross_entropy_backward),
-    accepts_cross_entropy,        NULL,
-    run_cross_entropy_backward,   NULL};
+const rt_kernel rt_kernel_cross_entropy_backward = {"own_cross_entropy_backward", RT_OP(cross_entropy_backward),
+                                                    accepts_cross_entropy,        NULL,
+                                                    run_cross_entropy_backward,   NULL};
 
 /* ---- mean squared error ---- */
 
@@ -207,7 +204,6 @@ static rt_status prepare_mse(rt_site *site) {
   return RT_OK;
 }
 
-const rt_kernel rt_kernel_mse_loss = {"own_mse_loss", RT_OP(mse_loss), accepts_mse,
-                                      prepare_mse,    run_mse,         NULL};
+const rt_kernel rt_kernel_mse_loss = {"own_mse_loss", RT_OP(mse_loss), accepts_mse, prepare_mse, run_mse, NULL};
 const rt_kernel rt_kernel_mse_loss_backward = {
     "own_mse_loss_backward", RT_OP(mse_loss_backward), accepts_mse_backward, NULL, run_mse_backward, NULL};

@@ -28,8 +28,7 @@ static rt_status run_transpose(const rt_kernel_call *call) {
 }
 
 /* The part of the joined tensor that is piece's, the next from *at on. */
-static rt_tensor part(const rt_kernel_call *call, const rt_tensor *joined, const rt_tensor *piece,
-                      int64_t *at) {
+static rt_tensor part(const rt_kernel_call *call, const rt_tensor *joined, const rt_tensor *piece, int64_t *at) {
   int axis = rt_axis(((const rt_axis_attr *)call->site->attr)->axis, joined->rank);
   rt_tensor view = rt_view_slice(joined, axis, *at, piece->dim[axis], 1);
   *at += piece->dim[axis];
@@ -112,8 +111,7 @@ static rt_status run_expand_to(const rt_kernel_call *call) {
   if (attr->mean) {
     double count = (double)rt_tensor_elements(call->out) / (double)rt_tensor_elements(&g);
     g.data = call->workspace;
-    for (int64_t i = 0, n = rt_tensor_elements(&g); i < n; i++)
-      rt_store_at(&g, i, rt_load(call->in[0], i) / count);
+    for (int64_t i = 0, n = rt_tensor_elements(&g); i < n; i++) rt_store_at(&g, i, rt_load(call->in[0], i) / count);
   }
   if (axes->n && !attr->reduce.keepdim) {
     unsigned mask = rt_axes_mask(axes, call->out->rank);
@@ -139,8 +137,7 @@ static rt_status prepare_expand_to(rt_site *site) {
 }
 
 const rt_kernel rt_kernel_reorder = {"own_reorder", RT_OP(reorder), same_dtype, NULL, run_reorder, NULL};
-const rt_kernel rt_kernel_transpose = {
-    "own_transpose", RT_OP(transpose), same_dtype, NULL, run_transpose, NULL};
+const rt_kernel rt_kernel_transpose = {"own_transpose", RT_OP(transpose), same_dtype, NULL, run_transpose, NULL};
 const rt_kernel rt_kernel_concat = {"own_concat", RT_OP(concat), same_dtype, NULL, run_concat, NULL};
 const rt_kernel rt_kernel_concat_backward = {
     "own_concat_backward", RT_OP(concat_backward), same_dtype, NULL, run_concat_backward, NULL};

@@ -24,8 +24,7 @@ static void update(const job *j, int parameter, int64_t from, int64_t n) {
   float *out[3];
   for (int i = 0; i < j->slots; i++)
     in[i] = (const float *)j->call->in[j->scalars + parameter * j->slots + i]->data + from;
-  for (int i = 0; i < j->slots - 1; i++)
-    out[i] = (float *)j->call->out[parameter * (j->slots - 1) + i].data + from;
+  for (int i = 0; i < j->slots - 1; i++) out[i] = (float *)j->call->out[parameter * (j->slots - 1) + i].data + from;
   if (j->step)
     j->simd->adamw(in[0], in[1], in[2], in[3], out[0], out[1], out[2], n, j->step);
   else
@@ -76,8 +75,7 @@ static rt_status run_adamw(const rt_kernel_call *call) {
 
 static bool accepts(const rt_site *site) {
   for (int i = 0; i < site->n_in; i++)
-    if (site->in[i]->dtype != RT_F32 ||
-        (site->in[i]->layout != RT_ROW_MAJOR && !rt_layouts_agree(site->in[i])))
+    if (site->in[i]->dtype != RT_F32 || (site->in[i]->layout != RT_ROW_MAJOR && !rt_layouts_agree(site->in[i])))
       return false;
   return true;
 }

@@ -19,8 +19,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void window_of(const rt_pool2d_attr *a, int axis, int64_t i, windows *w) {
   int64_t step = a->stride[axis] ? a->stride[axis] : a->kernel[axis], padding = a->padding[axis];
-  int64_t begin = i * step - padding, end = least(begin + a->kernel[axis], w->size + padding),
-          whole = end - begin;
+  int64_t begin = i * step - padding, end = least(begin + a->kernel[axis], w->size + padding), whole = end - begin;
   w->begin[i] = begin < 0 ? 0 : begin;
   w->end[i] = least(end, w->size);
   w->count[i] = a->count_include_pad ? whole : w->end[i] - w->begin[i];
@@ -106,16 +105,14 @@ static void forward(void *p, int64_t begin, int64_t end) {
   const windows *h = &j->pool->h, *w = &j->pool->w;
   for (int64_t pixel = begin; pixel < end; pixel++) {
     int64_t a = pixel / w->n % h->n, b = pixel % w->n, n = pixel / (h->n * w->n);
-    int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b],
-            place = h->begin[a] * w->size + w->begin[b];
+    int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b], place = h->begin[a] * w->size + w->begin[b];
     const void *x = own_at(j->in, j->dtype, (n * h->size * w->size + place) * j->c);
     void *y = own_at(j->out, j->dtype, pixel * j->c);
     if (j->index)
       j->simd->max_window[j->dtype](x, rows, cols, w->size * j->c, j->c, (int32_t)place, (int32_t)w->size, y,
                                     j->index + pixel * j->c);
     else
-      j->simd->mean_window[j->dtype](x, rows, cols, w->size * j->c, j->c,
-                                     1 / (float)(h->count[a] * w->count[b]), y);
+      j->simd->mean_window[j->dtype](x, rows, cols, w->size * j->c, j->c, 1 / (float)(h->count[a] * w->count[b]), y);
   }
 }
 
@@ -145,8 +142,8 @@ static void mean_backward(void *p, int64_t begin, int64_t end) {
     for (int64_t from = 0; from < j->c; from += OWN_TILE) {
       int64_t some = least(j->c - from, OWN_TILE), at = pixel * j->c + from, columns = j->pool->w.size;
       float *sum = own_tile_begin(j->dtype, j->out, at, buffer);
-      collect(j, pixel / (j->pool->h.size * columns), pixel / columns % j->pool->h.size, pixel % columns,
-              from, some, sum);
+      collect(j, pixel / (j->pool->h.size * columns), pixel / columns % j->pool->h.size, pixel % columns, from, some,
+              sum);
       own_tile_end(j->simd, j->dtype, j->out, at, some, sum);
     }
 }
@@ -197,8 +194,7 @@ static void max_backward(void *p, int64_t begin, int64_t end) {
     for (int64_t u = rt_chunk_begin(units, (int)s->slots, (int)slot);
          u < rt_chunk_begin(units, (int)s->slots, (int)slot + 1) && !s->wrong[slot]; u++) {
       int64_t from = u % s->slices * CHANNELS;
-      s->wrong[slot] =
-          !scatter_slice(s, u / s->slices, from, least(CHANNELS, s->j.c - from), s->plane + slot * plane);
+      s->wrong[slot] = !scatter_slice(s, u / s->slices, from, least(CHANNELS, s->j.c - from), s->plane + slot * plane);
     }
 }
 
@@ -207,8 +203,7 @@ static int64_t slots_of(const rt_type *dx) {
 }
 
 static rt_status prepare_max_backward(rt_site *site) {
-  site->workspace =
-      slots_of(site->out) * site->out->dim[2] * site->out->dim[3] * CHANNELS * (int64_t)sizeof(float);
+  site->workspace = slots_of(site->out) * site->out->dim[2] * site->out->dim[3] * CHANNELS * (int64_t)sizeof(float);
   return prepare_backward(site);
 }
 
@@ -222,9 +217,8 @@ static rt_status run_max_backward(const rt_kernel_call *call) {
   rt_parallel_for(s.slots, 1, max_backward, &s);
   for (int64_t i = 0; i < s.slots; i++)
     if (s.wrong[i])
-      return rt_fail(RT_E_RANGE, "%s %s: an index is outside of the plane of %lld x %lld",
-                     call->site->op->name, call->site->name, (long long)call->out->dim[2],
-                     (long long)call->out->dim[3]);
+      return rt_fail(RT_E_RANGE, "%s %s: an index is outside of the plane of %lld x %lld", call->site->op->name,
+                     call->site->name, (long long)call->out->dim[2], (long long)call->out->dim[3]);
   return RT_OK;
 }
 
@@ -243,12 +237,8 @@ const rt_kernel rt_kernel_avg_pool2d = {"own_avg_pool2d", RT_OP(avg_pool2d), acc
 const rt_kernel rt_kernel_avg_pool2d_backward = {"own_avg_pool2d_backward", RT_OP(avg_pool2d_backward),
                                                  accepts_backward,          prepare_backward,
                                                  run_mean_backward,         rt_free};
-const rt_kernel rt_kernel_adaptive_avg_pool2d = {"own_adaptive_avg_pool2d",
-                                                 RT_OP(adaptive_avg_pool2d),
-                                                 accepts_forward,
-                                                 prepare_forward,
-                                                 run_forward,
-                                                 rt_free};
+const rt_kernel rt_kernel_adaptive_avg_pool2d = {
+    "own_adaptive_avg_pool2d", RT_OP(adaptive_avg_pool2d), accepts_forward, prepare_forward, run_forward, rt_free};
 const rt_kernel rt_kernel_adaptive_avg_pool2d_backward = {"own_adaptive_avg_pool2d_backward",
                                                           RT_OP(adaptive_avg_pool2d_backward),
                                                           accepts_backward,

@@ -88,8 +88,7 @@ static void forward_rows(void *p, int64_t begin, int64_t end) {
   const layer_norm *l = p;
   for (int64_t r = begin; r < end; r++)
     l->simd->layer_norm[l->dtype](own_at(l->x, l->dtype, r * l->n), l->weight, l->bias,
-                                  own_at(l->out, l->dtype, r * l->n), l->n, l->eps, l->mean + r,
-                                  l->invstd + r);
+                                  own_at(l->out, l->dtype, r * l->n), l->n, l->eps, l->mean + r, l->invstd + r);
 }
 
 static rt_status run_layer_norm(const rt_kernel_call *call) {
@@ -108,9 +107,9 @@ static void backward_blocks(void *p, int64_t begin, int64_t end) {
     int64_t last = (b + 1) * l->rows_each < l->rows ? (b + 1) * l->rows_each : l->rows;
     memset(part, 0, (size_t)(2 * l->n) * sizeof *part);
     for (int64_t r = b * l->rows_each; r < last; r++)
-      l->simd->layer_norm_backward[l->dtype](
-          own_at(l->dy, l->dtype, r * l->n), own_at(l->x, l->dtype, r * l->n), l->weight,
-          own_at(l->out, l->dtype, r * l->n), l->n, l->old_mean[r], l->old_invstd[r], part, part + l->n);
+      l->simd->layer_norm_backward[l->dtype](own_at(l->dy, l->dtype, r * l->n), own_at(l->x, l->dtype, r * l->n),
+                                             l->weight, own_at(l->out, l->dtype, r * l->n), l->n, l->old_mean[r],
+                                             l->old_invstd[r], part, part + l->n);
   }
 }
 

@@ -49,9 +49,7 @@ static bool accepts(const rt_site *site) {
 }
 
 /* Only gelu has a second formula. */
-static bool by_tanh(const rt_kernel_call *call) {
-  return ((const rt_unary_attr *)call->site->attr)->approximate;
-}
+static bool by_tanh(const rt_kernel_call *call) { return ((const rt_unary_attr *)call->site->attr)->approximate; }
 
 #define FORWARD(name_) \
   static rt_status run_##name_(const rt_kernel_call *call) { \
@@ -104,8 +102,8 @@ static rt_status run_cast(const rt_kernel_call *call) {
 static bool accepts_cast(const rt_site *site) {
   rt_type as_out = *site->in[0];
   as_out.dtype = site->out->dtype;
-  return own_dtype(site->in[0]->dtype) && own_dtype(site->out->dtype) &&
-         site->in[0]->dtype != site->out->dtype && own_alike(&as_out, site->out);
+  return own_dtype(site->in[0]->dtype) && own_dtype(site->out->dtype) && site->in[0]->dtype != site->out->dtype &&
+         own_alike(&as_out, site->out);
 }
 
 const rt_kernel rt_kernel_cast = {"own_cast", RT_OP(cast), accepts_cast, NULL, run_cast, NULL};

@@ -21,8 +21,7 @@
       y[i] = forward; \
     } \
   } \
-  void RT_NAME(unary_##name##_backward)(const float *dy, const float *from, float *dx, int64_t n, \
-                                        float alpha) { \
+  void RT_NAME(unary_##name##_backward)(const float *dy, const float *from, float *dx, int64_t n, float alpha) { \
     (void)alpha; \
     _Pragma("omp simd") for (int64_t i = 0; i < n; i++) { \
       float s = from[i]; \

@@ -10,8 +10,8 @@ enum { TILE = 512 };
 /* What a block leaves: rows of width c·folds, k, s1 and s2 one after the other. Channel i is in the columns i + c·fold. */
 
 /* Moments to the mean and the sum of squares about it. Chan, Golub, LeVeque 1983, with the mean known first. */
-void RT_NAME(merge_moments)(const float *part, int blocks, int folds, const int64_t *rows, int64_t c,
-                            double *mean, double *m2) {
+void RT_NAME(merge_moments)(const float *part, int blocks, int folds, const int64_t *rows, int64_t c, double *mean,
+                            double *m2) {
   int64_t width = c * folds;
   double total = 0;
   for (int b = 0; b < blocks; b++) total += (double)(rows[b] * folds);
@@ -68,8 +68,8 @@ void RT_EACH(moments)(const void *xp, int64_t rows, int64_t c, float *k, float *
 }
 
 /* y = act(x scale + shift + residual) */
-void RT_EACH(scale_shift)(const void *xp, const void *residual, void *yp, int64_t rows, int64_t c,
-                          const float *scale, const float *shift, bool relu) {
+void RT_EACH(scale_shift)(const void *xp, const void *residual, void *yp, int64_t rows, int64_t c, const float *scale,
+                          const float *shift, bool relu) {
   const element *x = xp, *add = residual;
   element *y = yp;
   float buffer[TILE], low = relu ? 0 : -__builtin_inff();
@@ -105,8 +105,8 @@ static inline void RT_EACH(mask)(const element *dy, const element *y, element *d
 }
 
 /* s1 = Σ dz, s2 = Σ dz (x - mean), where dz = dy masked by y > 0 (y NULL: dy), also written to dzp unless NULL. */
-void RT_EACH(gradient_sums)(const void *dyp, const void *xp, const void *yp, void *dzp, int64_t rows,
-                            int64_t c, const float *mean, float *s1, float *s2) {
+void RT_EACH(gradient_sums)(const void *dyp, const void *xp, const void *yp, void *dzp, int64_t rows, int64_t c,
+                            const float *mean, float *s1, float *s2) {
   const element *dy = dyp, *x = xp, *y = yp;
   element *keep = dzp, buffer[TILE];
   for (int64_t i = 0; i < c; i++) s1[i] = s2[i] = 0;
@@ -133,8 +133,8 @@ void RT_EACH(gradient_sums)(const void *dyp, const void *xp, const void *yp, voi
 }
 
 /* dx = a dz + b x + d, dz as above */
-void RT_EACH(gradient_scale_shift)(const void *dyp, const void *xp, const void *yp, void *dxp, int64_t rows,
-                                   int64_t c, const float *a, const float *b, const float *d) {
+void RT_EACH(gradient_scale_shift)(const void *dyp, const void *xp, const void *yp, void *dxp, int64_t rows, int64_t c,
+                                   const float *a, const float *b, const float *d) {
   const element *dy = dyp, *x = xp, *y = yp;
   element *dx = dxp;
   float buffer[TILE];

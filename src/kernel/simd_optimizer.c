@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-void RT_NAME(sgd)(const float *w, const float *g, const float *m, float *w_out, float *m_out, int64_t n,
-                  float lr, float momentum, float decay, bool nesterov) {
+void RT_NAME(sgd)(const float *w, const float *g, const float *m, float *w_out, float *m_out, int64_t n, float lr,
+                  float momentum, float decay, bool nesterov) {
   /* The step is lr (of_d d + of_m m'): one loop for both forms. */
   float of_d = nesterov ? 1.0f : 0.0f, of_m = nesterov ? momentum : 1.0f;
 #pragma omp simd
@@ -15,8 +15,8 @@ void RT_NAME(sgd)(const float *w, const float *g, const float *m, float *w_out, 
   }
 }
 
-void RT_NAME(adamw)(const float *w, const float *g, const float *m, const float *v, float *w_out,
-                    float *m_out, float *v_out, int64_t n, const rt_adamw_step *step) {
+void RT_NAME(adamw)(const float *w, const float *g, const float *m, const float *v, float *w_out, float *m_out,
+                    float *v_out, int64_t n, const rt_adamw_step *step) {
   const rt_adamw_step s = *step;
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {

@@ -38,8 +38,7 @@ void RT_EACH(max_window)(const void *xp, int64_t rows, int64_t cols, int64_t pit
   }
 }
 
-void RT_EACH(mean_window)(const void *xp, int64_t rows, int64_t cols, int64_t pitch, int64_t c, float share,
-                          void *yp) {
+void RT_EACH(mean_window)(const void *xp, int64_t rows, int64_t cols, int64_t pitch, int64_t c, float share, void *yp) {
   const element *x = xp;
   element *y = yp;
   float buffer[TILE], line[TILE];

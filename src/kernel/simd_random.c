@@ -1,8 +1,7 @@
 /* rt_uniform, many at a time: the same Philox4x32-10 as base/rng.c, blocks of four side by side. */
 #include "kernel/simd_isa.h"
 
-void RT_NAME(uniforms)(uint64_t seed, uint64_t stream, uint64_t high, uint64_t block, float *out,
-                       int64_t blocks) {
+void RT_NAME(uniforms)(uint64_t seed, uint64_t stream, uint64_t high, uint64_t block, float *out, int64_t blocks) {
   uint64_t top = high ^ (stream * 0x9E3779B97F4A7C15u);
 #pragma omp simd
   for (int64_t i = 0; i < blocks; i++) {

@@ -68,8 +68,8 @@ void RT_NAME(softmax_backward)(const float *dy, const float *y, float *dx, int64
 #include "kernel/simd_each.h"
 #else
 
-void RT_EACH(layer_norm)(const void *xp, const float *weight, const float *bias, void *yp, int64_t n,
-                         float eps, float *mean, float *invstd) {
+void RT_EACH(layer_norm)(const void *xp, const float *weight, const float *bias, void *yp, int64_t n, float eps,
+                         float *mean, float *invstd) {
   const element *x = xp;
   element *y = yp;
   double sum = 0, squares = 0;

@@ -26,7 +26,8 @@ rt_value *rt_model(rt_graph *g, const char *name, rt_value *x, const char *optio
   }
   char hint[64];
   if (!row)
-    return rt_graph_failed(g, rt_fail(RT_E_UNKNOWN, "there is no model %s%s", name, rt_nearest_hint(&nearest, hint, sizeof hint)));
+    return rt_graph_failed(
+        g, rt_fail(RT_E_UNKNOWN, "there is no model %s%s", name, rt_nearest_hint(&nearest, hint, sizeof hint)));
   if (!x) return rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "%s: its input is missing", name));
   void *parsed = rt_arena_alloc(&g->arena, row->options_size);
   rt_status s = parsed ? rt_options_parse(row->options, parsed, options, &g->arena, name) : RT_E_MEMORY;

@@ -14,7 +14,8 @@ enum { STEM_CIFAR, STEM_IMAGENET };
 
 static const rt_option options[] = {
     {"classes", RT_OPT_INT, offsetof(resnet_options, classes), "10", 1, 1e9, NULL, "width of the logits"},
-    {"stem", RT_OPT_CHOICE, offsetof(resnet_options, stem), "cifar", 0, 0, "cifar|imagenet", "3×3 stride 1, or 7×7 stride 2 and max pooling"},
+    {"stem", RT_OPT_CHOICE, offsetof(resnet_options, stem), "cifar", 0, 0, "cifar|imagenet",
+     "3×3 stride 1, or 7×7 stride 2 and max pooling"},
     {"width", RT_OPT_INT, offsetof(resnet_options, width), "64", 1, 65536, NULL, "channels of the first stage"},
     {0},
 };
@@ -25,7 +26,8 @@ typedef struct resnet_variant {
 } resnet_variant;
 
 /* A convolution without bias, normal with variance 2/fan_out as torchvision starts them, and its batch norm. */
-static rt_value *conv_norm(rt_graph *g, const char *conv, const char *norm, rt_value *x, int64_t out, int64_t kernel, int64_t stride) {
+static rt_value *conv_norm(rt_graph *g, const char *conv, const char *norm, rt_value *x, int64_t out, int64_t kernel,
+                           int64_t stride) {
   char text[64], weight[64];
   if (!x) return NULL;
   snprintf(text, sizeof text, "stride=%lld padding=%lld", (long long)stride, (long long)(kernel / 2));
@@ -48,7 +50,8 @@ static rt_value *block(rt_graph *g, rt_value *x, bool bottleneck, int64_t width,
     y = conv_norm(g, "conv2", "bn2", y, width, 3, 1);
   }
   rt_value *identity = x;
-  if (x && (stride != 1 || x->type.dim[1] != out)) identity = conv_norm(g, "downsample.0", "downsample.1", x, out, 1, stride);
+  if (x && (stride != 1 || x->type.dim[1] != out))
+    identity = conv_norm(g, "downsample.0", "downsample.1", x, out, 1, stride);
   return rt_relu(g, rt_add(g, y, identity));
 }
 

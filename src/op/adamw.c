@@ -40,8 +40,7 @@ static const char *const errors[] = {
 
 const rt_op rt_op_row_adamw = {
     .name = "adamw",
-    .summary =
-        "new weight and moments of each parameter, from groups of weight, gradient, first and second moment",
+    .summary = "new weight and moments of each parameter, from groups of weight, gradient, first and second moment",
     .input_names = "lr beta1 beta2 eps weight_decay step parameter*",
     .n_out = -1,
     .outputs = outputs,

@@ -9,16 +9,9 @@
 #define FIELD(name) offsetof(rt_batch_norm_attr, name)
 #define FORWARD_OPTIONS \
   {"eps", RT_OPT_FLOAT, FIELD(eps), "1e-05", 0, 1e18, .help = "added to the variance"}, \
-      {"momentum", \
-       RT_OPT_FLOAT, \
-       FIELD(momentum), \
-       "0.1", \
-       0, \
-       1, \
-       .help = "share of the batch in the running statistics"}, \
+      {"momentum", RT_OPT_FLOAT, FIELD(momentum), "0.1", 0, 1, .help = "share of the batch in the running statistics"}, \
   { \
-    "activation", RT_OPT_CHOICE, FIELD(activation), "none", .choices = "none|relu", \
-                                                            .help = "applied at the end" \
+    "activation", RT_OPT_CHOICE, FIELD(activation), "none", .choices = "none|relu", .help = "applied at the end" \
   }
 
 static const rt_option options[] = {FORWARD_OPTIONS, {0}};
@@ -46,8 +39,7 @@ static rt_status check(const rt_infer *c, int x, int first_vector, int last_vect
 static rt_status infer(rt_infer *c) {
   rt_status s = check(c, 0, 1, 4);
   if (s != RT_OK) return s;
-  if (rt_infer_in(c, 5) && ((s = rt_infer_same_dtype(c, 0, 5)) || (s = rt_infer_same_shape(c, 0, 5))))
-    return s;
+  if (rt_infer_in(c, 5) && ((s = rt_infer_same_dtype(c, 0, 5)) || (s = rt_infer_same_shape(c, 0, 5)))) return s;
   c->out[0] = *c->in[0];
   return RT_OK;
 }
@@ -73,8 +65,7 @@ static int inplace_train(int n_in, int out) { return out == 0 || out == 3 || out
 static rt_status infer_backward(rt_infer *c) {
   const rt_batch_norm_backward_attr *a = c->attr;
   rt_status s;
-  if ((s = check(c, 1, 3, 5)) || (s = rt_infer_same_dtype(c, 1, 0)) || (s = rt_infer_same_shape(c, 1, 0)))
-    return s;
+  if ((s = check(c, 1, 3, 5)) || (s = rt_infer_same_dtype(c, 1, 0)) || (s = rt_infer_same_shape(c, 1, 0))) return s;
   if (c->in[2] && ((s = rt_infer_same_dtype(c, 1, 2)) || (s = rt_infer_same_shape(c, 1, 2)))) return s;
   if ((a->forward.activation == RT_ACTIVATION_NONE) != !c->in[2])
     return rt_infer_fail(c, "y must be given where there is an activation, and only there");
@@ -100,13 +91,9 @@ static void emit_backward(rt_grad *c, const rt_op *row, rt_value *mean, rt_value
   if (a.residual) c->dx[5] = rt_output(dx, 3);
 }
 
-static void grad_train(rt_grad *c) {
-  emit_backward(c, RT_OP(batch_norm_backward), c->node->out[1], c->node->out[2]);
-}
+static void grad_train(rt_grad *c) { emit_backward(c, RT_OP(batch_norm_backward), c->node->out[1], c->node->out[2]); }
 
-static void grad(rt_grad *c) {
-  emit_backward(c, RT_OP(batch_norm_input_backward), c->node->in[3], c->node->in[4]);
-}
+static void grad(rt_grad *c) { emit_backward(c, RT_OP(batch_norm_input_backward), c->node->in[3], c->node->in[4]); }
 
 /* ---- references, a channel at a time ---- */
 
@@ -120,9 +107,7 @@ static double element(const rt_tensor *t, int64_t channel, int64_t i) {
 
 static double of_channel(const rt_tensor *t, int64_t channel) { return rt_load(t, channel * t->stride[0]); }
 
-static void store_channel(const rt_tensor *t, int64_t channel, double v) {
-  rt_store_at(t, channel * t->stride[0], v);
-}
+static void store_channel(const rt_tensor *t, int64_t channel, double v) { rt_store_at(t, channel * t->stride[0], v); }
 
 static moments batch_moments(const rt_tensor *x, int64_t channel, double eps) {
   int64_t n = rt_lanes(x, CHANNELS);
@@ -169,8 +154,7 @@ static rt_status reference_apply(const rt_call *c) {
   return RT_OK;
 }
 
-static void move_running(const rt_tensor *old, const rt_tensor *now, int64_t channel, double batch,
-                         double momentum) {
+static void move_running(const rt_tensor *old, const rt_tensor *now, int64_t channel, double batch, double momentum) {
   store_channel(now, channel, (1 - momentum) * of_channel(old, channel) + momentum * batch);
 }
 
@@ -272,8 +256,7 @@ static const char *const errors_backward[] = {
 
 const rt_op rt_op_row_batch_norm_train = {
     .name = "batch_norm_train",
-    .summary =
-        "y = act(norm(x)·weight + bias + residual) by the batch's statistics, those, and new running ones",
+    .summary = "y = act(norm(x)·weight + bias + residual) by the batch's statistics, those, and new running ones",
     .input_names = "x weight bias running_mean running_var residual?",
     .options = options,
     .attr_size = sizeof(rt_batch_norm_attr),

@@ -15,8 +15,8 @@ static rt_dim known(rt_graph *g, const char *name, const rt_value *x, int axis) 
   char text[RT_TYPE_TEXT];
   if (axis < 0) axis += x->type.rank;
   if (axis >= 0 && axis < x->type.rank && x->type.dim[axis] > 0) return x->type.dim[axis];
-  rt_graph_failed(g, rt_fail(RT_E_SHAPE, "%s: dimension %d of its input must be known to size its weights, found %s", name, axis,
-                             rt_type_text(g, &x->type, text, sizeof text)));
+  rt_graph_failed(g, rt_fail(RT_E_SHAPE, "%s: dimension %d of its input must be known to size its weights, found %s",
+                             name, axis, rt_type_text(g, &x->type, text, sizeof text)));
   return 0;
 }
 
@@ -40,8 +40,8 @@ rt_value *rt_conv2d(rt_graph *g, const char *name, rt_value *x, int64_t out_chan
   rt_status s = rt_options_parse(RT_OP(conv2d)->options, &attr, options, &g->arena, name);
   if (s != RT_OK) return rt_graph_failed(g, s);
   if (channels % attr.groups != 0)
-    return rt_graph_failed(g, rt_fail(RT_E_SHAPE, "%s: %lld channels can't be divided into %lld groups", name, (long long)channels,
-                                      (long long)attr.groups));
+    return rt_graph_failed(g, rt_fail(RT_E_SHAPE, "%s: %lld channels can't be divided into %lld groups", name,
+                                      (long long)channels, (long long)attr.groups));
   int64_t dim[] = {out_channels, channels / attr.groups, kernel, kernel};
   rt_init init = fan_in_uniform(dim[1] * kernel * kernel);
   rt_value *in[] = {x, part(g, name, "weight", 4, dim, init), bias ? part(g, name, "bias", 1, dim, init) : NULL};
@@ -99,10 +99,18 @@ rt_value *rt_dropout(rt_graph *g, const char *name, rt_value *x, rt_value *rate)
 }
 
 rt_value *rt_relu(rt_graph *g, rt_value *x) { return rt_apply(g, "relu", NULL, &x, 1, NULL); }
-rt_value *rt_add(rt_graph *g, rt_value *a, rt_value *b) { return rt_apply(g, "add", NULL, (rt_value *[]){a, b}, 2, NULL); }
-rt_value *rt_sub(rt_graph *g, rt_value *a, rt_value *b) { return rt_apply(g, "sub", NULL, (rt_value *[]){a, b}, 2, NULL); }
-rt_value *rt_mul(rt_graph *g, rt_value *a, rt_value *b) { return rt_apply(g, "mul", NULL, (rt_value *[]){a, b}, 2, NULL); }
-rt_value *rt_div(rt_graph *g, rt_value *a, rt_value *b) { return rt_apply(g, "div", NULL, (rt_value *[]){a, b}, 2, NULL); }
+rt_value *rt_add(rt_graph *g, rt_value *a, rt_value *b) {
+  return rt_apply(g, "add", NULL, (rt_value *[]){a, b}, 2, NULL);
+}
+rt_value *rt_sub(rt_graph *g, rt_value *a, rt_value *b) {
+  return rt_apply(g, "sub", NULL, (rt_value *[]){a, b}, 2, NULL);
+}
+rt_value *rt_mul(rt_graph *g, rt_value *a, rt_value *b) {
+  return rt_apply(g, "mul", NULL, (rt_value *[]){a, b}, 2, NULL);
+}
+rt_value *rt_div(rt_graph *g, rt_value *a, rt_value *b) {
+  return rt_apply(g, "div", NULL, (rt_value *[]){a, b}, 2, NULL);
+}
 
 rt_value *rt_cross_entropy(rt_graph *g, rt_value *logits, rt_value *target, const char *options) {
   rt_value *sum = rt_apply(g, "cross_entropy", NULL, (rt_value *[]){logits, target}, 2, options);

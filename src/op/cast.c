@@ -2,8 +2,7 @@
 #include "op/row.h"
 
 static const rt_option options[] = {{"dtype", RT_OPT_CHOICE, offsetof(rt_cast_attr, dtype),
-                                     .choices = "f32|bf16|f16|f64|s64|s32|s8|u8|bool",
-                                     .help = "of the result"},
+                                     .choices = "f32|bf16|f16|f64|s64|s32|s8|u8|bool", .help = "of the result"},
                                     {0}};
 
 static rt_status infer(rt_infer *c) {
@@ -30,8 +29,7 @@ static const char *const cases[] = {
     "x[1,5]! ; dtype=f16",    "x[3,7]<9! ; dtype=s64",  "x[3,7]<9! ; dtype=s32", "x[33]! ; dtype=s8",
     "x[33]<300! ; dtype=u8",  "x[33]<9! ; dtype=bool",  "s64[7]<99 ; dtype=f32", "s32[7]<99 ; dtype=bf16",
     "bool[7]<2 ; dtype=f32",  "u8[2,3]<256 ; dtype=s8", "f[33]! ; dtype=bf16",   NULL};
-static const char *const errors[] = {"x[3] ; dtype=f8 => expected one of", "x[3] ; => dtype must be given",
-                                     NULL};
+static const char *const errors[] = {"x[3] ; dtype=f8 => expected one of", "x[3] ; => dtype must be given", NULL};
 
 const rt_op rt_op_row_cast = {
     .name = "cast",

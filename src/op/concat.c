@@ -2,9 +2,8 @@
  * from place to place: concat_backward cuts dy into pieces of the shapes of the x. */
 #include "op/layer.h"
 
-static const rt_option options[] = {{"axis", RT_OPT_INT, offsetof(rt_axis_attr, axis), .fallback = "0",
-                                     .help = "along which they are joined"},
-                                    {0}};
+static const rt_option options[] = {
+    {"axis", RT_OPT_INT, offsetof(rt_axis_attr, axis), .fallback = "0", .help = "along which they are joined"}, {0}};
 
 /* Type of inputs first … joined. */
 static rt_status infer_joined(const rt_infer *c, int first, rt_type *out) {
@@ -90,15 +89,14 @@ static const char *const cases[] = {"x[3] x[4]",
                                     "x[1,2,1,3,2] x[1,2,4,3,2] ; axis=2",
                                     "s64[3]<9 s64[2]<9",
                                     NULL};
-static const char *const errors[] = {
-    "x[2,3] x[2,4] ; => expected 3",  "x[2,3] x[3] ; => must have rank 2",
-    "x[2] s64[2]<9 ; => same dtype",  "x[2] x[2] ; axis=1 => axis 1 is outside",
-    "x[] x[] ; => axis 0 is outside", NULL};
+static const char *const errors[] = {"x[2,3] x[2,4] ; => expected 3",  "x[2,3] x[3] ; => must have rank 2",
+                                     "x[2] s64[2]<9 ; => same dtype",  "x[2] x[2] ; axis=1 => axis 1 is outside",
+                                     "x[] x[] ; => axis 0 is outside", NULL};
 static const char *const cases_backward[] = {"x[7] x[3] x[4]", "x[2,9] x[2,3] x[2,5] x[2,1] ; axis=1",
-                                             "x[2,4,7,5] x[2,3,7,5] x[2,1,7,5] ; axis=1",
-                                             "x[1,3,7] x[1,3,7] ; axis=-1", NULL};
-static const char *const errors_backward[] = {"x[6] x[3] x[4] ; => dy must be",
-                                              "x[5,3] x[2,3] x[3,2] ; => expected 3", NULL};
+                                             "x[2,4,7,5] x[2,3,7,5] x[2,1,7,5] ; axis=1", "x[1,3,7] x[1,3,7] ; axis=-1",
+                                             NULL};
+static const char *const errors_backward[] = {"x[6] x[3] x[4] ; => dy must be", "x[5,3] x[2,3] x[3,2] ; => expected 3",
+                                              NULL};
 
 const rt_op rt_op_row_concat = {
     .name = "concat",

@@ -13,10 +13,8 @@ static const rt_option options[] = {
     {"stride", RT_OPT_PAIR, FIELD(stride), "1", 1, 1e6, .help = "step between windows: rows, columns"},
     {"padding", RT_OPT_PAIR, FIELD(padding), "0", 0, 1e6, .help = "zeros around the image: rows, columns"},
     {"dilation", RT_OPT_PAIR, FIELD(dilation), "1", 1, 1e6, .help = "step between a window's taps"},
-    {"groups", RT_OPT_INT, FIELD(groups), "1", 1, 1e18,
-     .help = "channels fall into so many independent groups"},
-    {"activation", RT_OPT_CHOICE, FIELD(activation), "none", .choices = "none|relu",
-     .help = "applied at the end"},
+    {"groups", RT_OPT_INT, FIELD(groups), "1", 1, 1e18, .help = "channels fall into so many independent groups"},
+    {"activation", RT_OPT_CHOICE, FIELD(activation), "none", .choices = "none|relu", .help = "applied at the end"},
     {0},
 };
 
@@ -29,14 +27,14 @@ static rt_status check_groups(const rt_infer *c, int x, int weight) {
   rt_type_text(c->graph, c->in[x], text, sizeof text);
   rt_type_text(c->graph, c->in[weight], weight_text, sizeof weight_text);
   if (channels >= 0 && channels % groups != 0)
-    return rt_infer_fail(c, "the %lld channels of x, %s, can't be divided into %lld groups",
-                         (long long)channels, text, (long long)groups);
+    return rt_infer_fail(c, "the %lld channels of x, %s, can't be divided into %lld groups", (long long)channels, text,
+                         (long long)groups);
   if (out >= 0 && out % groups != 0)
-    return rt_infer_fail(c, "the %lld filters of weight, %s, can't be divided into %lld groups",
-                         (long long)out, weight_text, (long long)groups);
+    return rt_infer_fail(c, "the %lld filters of weight, %s, can't be divided into %lld groups", (long long)out,
+                         weight_text, (long long)groups);
   if (channels >= 0 && rt_dims_conflict(channels / groups, per_group))
-    return rt_infer_fail(c, "x is %s and groups %lld, so dimension 1 of weight is expected %lld, found %s",
-                         text, (long long)groups, (long long)(channels / groups), weight_text);
+    return rt_infer_fail(c, "x is %s and groups %lld, so dimension 1 of weight is expected %lld, found %s", text,
+                         (long long)groups, (long long)(channels / groups), weight_text);
   return RT_OK;
 }
 
@@ -44,8 +42,7 @@ static rt_status check_groups(const rt_infer *c, int x, int weight) {
 static rt_status result_dims(const rt_infer *c, int x, int weight, rt_dim dim[4]) {
   const rt_conv2d_attr *a = c->attr;
   rt_status s;
-  if ((s = rt_infer_rank(c, x, 4, 4)) || (s = rt_infer_rank(c, weight, 4, 4)) ||
-      (s = check_groups(c, x, weight)))
+  if ((s = rt_infer_rank(c, x, 4, 4)) || (s = rt_infer_rank(c, weight, 4, 4)) || (s = check_groups(c, x, weight)))
     return s;
   dim[0] = c->in[x]->dim[0];
   dim[1] = c->in[weight]->dim[0];
@@ -62,8 +59,7 @@ static rt_status infer(rt_infer *c) {
   if ((s = rt_infer_float(c, 0)) || (s = rt_infer_same_dtype(c, 0, 1)) || (s = result_dims(c, 0, 1, dim)) ||
       (s = rt_infer_vector(c, 2, 1, 0)))
     return s;
-  if (rt_infer_in(c, 3) && ((s = rt_infer_same_dtype(c, 0, 3)) || (s = rt_infer_shape(c, 3, 4, dim))))
-    return s;
+  if (rt_infer_in(c, 3) && ((s = rt_infer_same_dtype(c, 0, 3)) || (s = rt_infer_shape(c, 3, 4, dim)))) return s;
   c->out[0] = rt_type_of(c->in[0]->dtype, 4, dim);
   return RT_OK;
 }
@@ -99,11 +95,9 @@ static void grad(rt_grad *c) {
   if (a.activation == RT_ACTIVATION_RELU)
     dz = rt_emit(c->graph, RT_OP(relu_backward), NULL, &(rt_unary_attr){0}, 2, dz, n->out[0]);
   a.activation = RT_ACTIVATION_NONE;
-  if (c->want[0])
-    c->dx[0] = rt_emit(c->graph, RT_OP(conv2d_backward_data), NULL, &a, 3, dz, n->in[1], n->in[0]);
+  if (c->want[0]) c->dx[0] = rt_emit(c->graph, RT_OP(conv2d_backward_data), NULL, &a, 3, dz, n->in[1], n->in[0]);
   if (c->want[1] || (bias && c->want[2])) {
-    rt_value *dw =
-        rt_emit(c->graph, RT_OP(conv2d_backward_weight), NULL, &a, 4, dz, n->in[0], n->in[1], bias);
+    rt_value *dw = rt_emit(c->graph, RT_OP(conv2d_backward_weight), NULL, &a, 4, dz, n->in[0], n->in[1], bias);
     if (c->want[1]) c->dx[1] = dw;
     if (bias && c->want[2]) c->dx[2] = rt_output(dw, 1);
   }
@@ -115,9 +109,7 @@ static double products(const rt_type *y, const rt_type *weight) {
   return 2 * (double)rt_type_elements(y) * (double)(weight->dim[1] * weight->dim[2] * weight->dim[3]);
 }
 
-static double flops(const rt_type *const *in, const rt_type *out, const void *attr) {
-  return products(out, in[1]);
-}
+static double flops(const rt_type *const *in, const rt_type *out, const void *attr) { return products(out, in[1]); }
 static double flops_data(const rt_type *const *in, const rt_type *out, const void *attr) {
   return products(in[0], in[1]);
 }
@@ -184,8 +176,7 @@ static void sum_y(void *context, int64_t begin, int64_t end) { /* over n, o */
 
 static void sum_x(void *context, int64_t begin, int64_t end) { /* over n, channels of x */
   const conv *v = context;
-  int64_t all = v->t[SIDE_X]->dim[1], channels = v->t[SIDE_W]->dim[1],
-          filters = v->t[SIDE_W]->dim[0] / v->groups;
+  int64_t all = v->t[SIDE_X]->dim[1], channels = v->t[SIDE_W]->dim[1], filters = v->t[SIDE_W]->dim[0] / v->groups;
   for (int64_t k = begin; k < end; k++) {
     int64_t group = k % all / channels;
     for (int64_t o = 0; o < filters; o++) add_products(v, SIDE_X, k / all, group * filters + o, k % channels);

@@ -12,8 +12,7 @@
 static const rt_option options[] = {
     {"label_smoothing", RT_OPT_FLOAT, FIELD(label_smoothing), "0", 0, 1,
      .help = "share of the target spread over all classes"},
-    {"ignore_index", RT_OPT_INT, FIELD(ignore_index), "-100",
-     .help = "rows with this class number don't count"},
+    {"ignore_index", RT_OPT_INT, FIELD(ignore_index), "-100", .help = "rows with this class number don't count"},
     {0},
 };
 
@@ -25,8 +24,7 @@ static rt_status check(const rt_infer *c, int logits) {
       (s = rt_infer_vector(c, logits + 2, logits, 1)))
     return s;
   if (rt_dtype_is_float(target->dtype)) return rt_infer_same_shape(c, logits, logits + 1);
-  if (target->dtype == RT_S64 && target->rank == 1 && !rt_dims_conflict(target->dim[0], z->dim[0]))
-    return RT_OK;
+  if (target->dtype == RT_S64 && target->rank == 1 && !rt_dims_conflict(target->dim[0], z->dim[0])) return RT_OK;
   rt_type classes = rt_type_of(RT_S64, 1, z->dim);
   char z_text[RT_TYPE_TEXT], classes_text[RT_TYPE_TEXT], what[2 * RT_TYPE_TEXT + 64];
   snprintf(what, sizeof what, "class numbers, %s, or probabilities in the shape of logits, %s",
@@ -49,8 +47,8 @@ static rt_status infer_backward(rt_infer *c) { /* dsum logits target weight? */
 static void grad(rt_grad *c) {
   const rt_node *n = c->node;
   if (c->want[0] && c->dy[0])
-    c->dx[0] = rt_emit(c->graph, RT_OP(cross_entropy_backward), NULL, n->attr, 4, c->dy[0], n->in[0],
-                       n->in[1], rt_node_in(n, 2));
+    c->dx[0] = rt_emit(c->graph, RT_OP(cross_entropy_backward), NULL, n->attr, 4, c->dy[0], n->in[0], n->in[1],
+                       rt_node_in(n, 2));
 }
 
 /* One row's targets. */
@@ -75,17 +73,15 @@ static rt_status targets_of_row(const rt_call *c, int logits, int64_t row, targe
   int64_t label = rt_load_int(target, row * target->stride[0]);
   t->label = label == a->ignore_index ? -1 : label;
   if (label == a->ignore_index || (label >= 0 && label < t->classes)) return RT_OK;
-  return rt_fail(RT_E_RANGE, "%s %s: target[%lld] is %lld; expected 0 to %lld, or %lld to ignore it",
-                 c->op->name, c->name, (long long)row, (long long)label, (long long)t->classes - 1,
-                 (long long)a->ignore_index);
+  return rt_fail(RT_E_RANGE, "%s %s: target[%lld] is %lld; expected 0 to %lld, or %lld to ignore it", c->op->name,
+                 c->name, (long long)row, (long long)label, (long long)t->classes - 1, (long long)a->ignore_index);
 }
 
 /* t[n,k] of the formula. */
 static double target_of_class(const targets *t, int64_t k) {
   if (t->label < 0) return 0;
   double uniform = t->smoothing / (double)t->classes;
-  double q =
-      t->probabilities ? rt_load(t->probabilities, rt_at2(t->probabilities, t->row, k)) : k == t->label;
+  double q = t->probabilities ? rt_load(t->probabilities, rt_at2(t->probabilities, t->row, k)) : k == t->label;
   double sharp = (1 - t->smoothing) * q;
   return class_weight(t, k) * (sharp + uniform);
 }
@@ -96,10 +92,14 @@ static double counted(const targets *t) {
 }
 
 static double log_sum_exp(const rt_tensor *logits, int64_t row) {
-  double most = -INFINITY, sum = 0;
-  for (int64_t k = 0; k < logits->dim[1]; k++) most = fmax(most, rt_load(logits, rt_at2(logits, row, k)));
-  for (int64_t k = 0; k < logits->dim[1]; k++) sum += exp(rt_load(logits, rt_at2(logits, row, k)) - most);
-  return most + log(sum);
+  int64_t top = 0;
+  double others = 0;
+  for (int64_t k = 1; k < logits->dim[1]; k++)
+    if (rt_load(logits, rt_at2(logits, row, k)) > rt_load(logits, rt_at2(logits, row, top))) top = k;
+  double most = rt_load(logits, rt_at2(logits, row, top));
+  for (int64_t k = 0; k < logits->dim[1]; k++)
+    if (k != top) others += exp(rt_load(logits, rt_at2(logits, row, k)) - most);
+  return most + log1p(others);
 }
 
 static rt_status reference(const rt_call *c) {
@@ -175,8 +175,7 @@ static const char *const errors_backward[] = {
 
 const rt_op rt_op_row_cross_entropy = {
     .name = "cross_entropy",
-    .summary =
-        "sum and count of −ln softmax(logits N×C) at target: class numbers s64[N], or probabilities N×C",
+    .summary = "sum and count of −ln softmax(logits N×C) at target: class numbers s64[N], or probabilities N×C",
     .input_names = "logits target weight?",
     .options = options,
     .attr_size = sizeof(rt_cross_entropy_attr),

@@ -4,8 +4,7 @@
 #include "op/layer.h"
 
 static const rt_option options[] = {
-    {"stream", RT_OPT_INT, offsetof(rt_dropout_attr, stream), "0",
-     .help = "which draw: a hash of the layer's name"},
+    {"stream", RT_OPT_INT, offsetof(rt_dropout_attr, stream), "0", .help = "which draw: a hash of the layer's name"},
     {0},
 };
 
@@ -20,16 +19,14 @@ static rt_status infer(rt_infer *c) {
 
 static void grad(rt_grad *c) {
   const rt_node *n = c->node;
-  if (c->want[0])
-    c->dx[0] = rt_emit(c->graph, n->op, NULL, n->attr, 4, c->dy[0], n->in[1], n->in[2], n->in[3]);
+  if (c->want[0]) c->dx[0] = rt_emit(c->graph, n->op, NULL, n->attr, 4, c->dy[0], n->in[1], n->in[2], n->in[3]);
 }
 
 static rt_status reference(const rt_call *c) {
   const rt_tensor *x = c->in[0], *y = c->out;
   double rate = rt_load(c->in[1], 0);
   if (!(rate >= 0 && rate < 1))
-    return rt_fail(RT_E_RANGE, "%s %s: rate is %g; it must be at least 0 and below 1", c->op->name, c->name,
-                   rate);
+    return rt_fail(RT_E_RANGE, "%s %s: rate is %g; it must be at least 0 and below 1", c->op->name, c->name, rate);
   rt_rng rng = {(uint64_t)rt_load_int(c->in[2], 0), (uint64_t)((const rt_dropout_attr *)c->attr)->stream};
   uint64_t step = (uint64_t)rt_load_int(c->in[3], 0);
   for (int64_t i = 0; i < rt_tensor_elements(x); i++) {

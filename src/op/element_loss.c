@@ -5,8 +5,7 @@
 #include "op/layer.h"
 
 static const rt_option smooth_l1_options[] = {
-    {"beta", RT_OPT_FLOAT, offsetof(rt_smooth_l1_attr, beta), "1", 0, 1e18,
-     .help = "where the parabola ends; 0: |d|"},
+    {"beta", RT_OPT_FLOAT, offsetof(rt_smooth_l1_attr, beta), "1", 0, 1e18, .help = "where the parabola ends; 0: |d|"},
     {0},
 };
 
@@ -80,15 +79,12 @@ static rt_status reference_smooth_l1_backward(const rt_call *c) { return backwar
 static int inplace_backward(int n_in, int out) { return 1; } /* dx over x */
 
 static const char *const mse_cases[] = {"x[3,5] x[3,5]", "x[] x[]", "x[2,3,7,5] x[2,3,7,5]", NULL};
-static const char *const smooth_l1_cases[] = {"x[3,5] x[3,5]", "x[1,33] x[1,33] ; beta=0.5",
-                                              "x[7] x[7] ; beta=0", NULL};
-static const char *const errors[] = {"x[3,5] x[5,3] ; => same shape", "x[3,5] s64[3,5] ; => same dtype",
-                                     NULL};
-static const char *const smooth_l1_errors[] = {"x[3,5] x[5,3] ; => same shape", "x[3] x[3] ; beta=-1 => beta",
-                                               NULL};
+static const char *const smooth_l1_cases[] = {"x[3,5] x[3,5]", "x[1,33] x[1,33] ; beta=0.5", "x[7] x[7] ; beta=0",
+                                              NULL};
+static const char *const errors[] = {"x[3,5] x[5,3] ; => same shape", "x[3,5] s64[3,5] ; => same dtype", NULL};
+static const char *const smooth_l1_errors[] = {"x[3,5] x[5,3] ; => same shape", "x[3] x[3] ; beta=-1 => beta", NULL};
 static const char *const mse_backward_cases[] = {"f[] x[3,5] x[3,5]", "f[] x[2,3,7,5] x[2,3,7,5]", NULL};
-static const char *const smooth_l1_backward_cases[] = {"f[] x[3,5] x[3,5]", "f[] x[1,33] x[1,33] ; beta=0.5",
-                                                       NULL};
+static const char *const smooth_l1_backward_cases[] = {"f[] x[3,5] x[3,5]", "f[] x[1,33] x[1,33] ; beta=0.5", NULL};
 static const char *const backward_errors[] = {"f[1] x[3] x[3] ; => dsum must be a floating scalar",
                                               "f[] x[3] x[4] ; => same shape", NULL};
 

@@ -6,13 +6,12 @@
 #include "op/layer.h"
 
 static const rt_option gather_options[] = {
-    {"axis", RT_OPT_INT, offsetof(rt_axis_attr, axis), .fallback = "0", .help = "that index counts along"},
-    {0}};
+    {"axis", RT_OPT_INT, offsetof(rt_axis_attr, axis), .fallback = "0", .help = "that index counts along"}, {0}};
 
-static const rt_option embedding_options[] = {
-    {"padding_idx", RT_OPT_INT, offsetof(rt_embedding_attr, padding_idx), .fallback = "-1", .min = -1,
-     .max = 1e18, .help = "row of the weight that gets no gradient; -1: none"},
-    {0}};
+static const rt_option embedding_options[] = {{"padding_idx", RT_OPT_INT, offsetof(rt_embedding_attr, padding_idx),
+                                               .fallback = "-1", .min = -1, .max = 1e18,
+                                               .help = "row of the weight that gets no gradient; -1: none"},
+                                              {0}};
 
 /* Type of x, or of something of its shape, with index in the place of an axis. */
 static rt_status infer_gathered(const rt_infer *c, const rt_type *x, int index, int64_t from, rt_type *out) {
@@ -21,8 +20,7 @@ static rt_status infer_gathered(const rt_infer *c, const rt_type *x, int index, 
   rt_status s = rt_infer_axis(c, from, x->rank, &axis);
   if (s == RT_OK) s = rt_infer_index(c, index);
   if (s == RT_OK && x->rank - 1 + ids->rank > RT_MAX_RANK)
-    s = rt_infer_fail(c, "the result would have rank %d, at most %d is possible", x->rank - 1 + ids->rank,
-                      RT_MAX_RANK);
+    s = rt_infer_fail(c, "the result would have rank %d, at most %d is possible", x->rank - 1 + ids->rank, RT_MAX_RANK);
   if (s != RT_OK) return s;
   *out = rt_type_of(x->dtype, axis, x->dim);
   for (int d = 0; d < ids->rank; d++) out->dim[out->rank++] = ids->dim[d];
@@ -55,16 +53,14 @@ static extent extent_of(const rt_tensor *x, const rt_tensor *index, int64_t from
   return e;
 }
 
-static int64_t index_at(const rt_tensor *index, int64_t j) {
-  return rt_load_int(index, rt_tensor_offset(index, j));
-}
+static int64_t index_at(const rt_tensor *index, int64_t j) { return rt_load_int(index, rt_tensor_offset(index, j)); }
 
 static rt_status check_range(const rt_call *c, const rt_tensor *index, int64_t size) {
   for (int64_t j = 0, n = rt_tensor_elements(index); j < n; j++) {
     int64_t id = index_at(index, j);
     if (id < 0 || id >= size)
-      return rt_call_fail(c, "index %lld, element %lld of %lld, is outside 0 to %lld", (long long)id,
-                          (long long)j, (long long)n, (long long)size - 1);
+      return rt_call_fail(c, "index %lld, element %lld of %lld, is outside 0 to %lld", (long long)id, (long long)j,
+                          (long long)n, (long long)size - 1);
   }
   return RT_OK;
 }
@@ -104,17 +100,14 @@ static rt_status scatter(const rt_call *c, int64_t axis, int64_t skip) {
 
 static int64_t axis_of(const void *attr) { return ((const rt_axis_attr *)attr)->axis; }
 
-static rt_status gather_infer(rt_infer *c) {
-  return infer_gathered(c, c->in[0], 1, axis_of(c->attr), c->out);
-}
+static rt_status gather_infer(rt_infer *c) { return infer_gathered(c, c->in[0], 1, axis_of(c->attr), c->out); }
 static rt_status gather_infer_backward(rt_infer *c) { return infer_scattered(c, axis_of(c->attr)); }
 static rt_status gather_reference(const rt_call *c) { return take(c, axis_of(c->attr)); }
 static rt_status gather_reference_backward(const rt_call *c) { return scatter(c, axis_of(c->attr), -1); }
 
 static void gather_grad(rt_grad *c) {
   rt_value *const *in = c->node->in;
-  if (c->want[0])
-    c->dx[0] = rt_emit(c->graph, RT_OP(gather_backward), NULL, c->node->attr, 3, c->dy[0], in[1], in[0]);
+  if (c->want[0]) c->dx[0] = rt_emit(c->graph, RT_OP(gather_backward), NULL, c->node->attr, 3, c->dy[0], in[1], in[0]);
 }
 
 static const char *const gather_cases[] = {"x[5] s64[]<5",
@@ -124,9 +117,9 @@ static const char *const gather_cases[] = {"x[5] s64[]<5",
                                            "x[1,1] s64[1]<1 ; axis=1",
                                            "s64[7]<99 s64[3]<7",
                                            NULL};
-static const char *const gather_errors[] = {
-    "x[5] x[2] ; => s64 or s32", "x[5] s64[2]<5 ; axis=1 => axis 1 is outside",
-    "x[] s64[2]<5 ; => axis 0 is outside", "x[1,1,1,1,1] s64[1,1,1,1,1]<1 ; => rank 9", NULL};
+static const char *const gather_errors[] = {"x[5] x[2] ; => s64 or s32", "x[5] s64[2]<5 ; axis=1 => axis 1 is outside",
+                                            "x[] s64[2]<5 ; => axis 0 is outside",
+                                            "x[1,1,1,1,1] s64[1,1,1,1,1]<1 ; => rank 9", NULL};
 static const char *const gather_cases_backward[] = {"x[] s64[]<5 x[5]", "x[2,2,3] s64[2,2]<5 x[5,3]",
                                                     "x[2,3,4,5] s32[4]<7 x[2,3,7,5] ; axis=2",
                                                     "x[33,2] s64[33]<3 x[3,2]", NULL};
@@ -175,8 +168,7 @@ static rt_status check_weight(const rt_infer *c, int weight) {
   rt_status s = rt_infer_rank(c, weight, 2, 2);
   if (s == RT_OK) s = rt_infer_float(c, weight);
   if (s != RT_OK || rows < 0 || padding < rows) return s;
-  return rt_infer_fail(c, "padding_idx is %lld, but the weight has %lld rows", (long long)padding,
-                       (long long)rows);
+  return rt_infer_fail(c, "padding_idx is %lld, but the weight has %lld rows", (long long)padding, (long long)rows);
 }
 
 static rt_status embedding_infer(rt_infer *c) {
@@ -205,13 +197,12 @@ static void embedding_grad(rt_grad *c) {
 
 static const char *const embedding_cases[] = {"x[5,3] s64[2,7]<5", "x[5,3] s64[]<5", "x[1,33] s32[4]<1",
                                               "x[9,1] s64[1,1,3]<9", NULL};
-static const char *const embedding_errors[] = {"x[5] s64[2]<5 ; => must have rank 2",
-                                               "x[5,3] x[2] ; => s64 or s32",
+static const char *const embedding_errors[] = {"x[5] s64[2]<5 ; => must have rank 2", "x[5,3] x[2] ; => s64 or s32",
                                                "x[5,3] s64[2]<5 ; padding_idx=5 => has 5 rows", NULL};
 static const char *const embedding_cases_backward[] = {"x[2,7,3] s64[2,7]<5 x[5,3]", "x[3] s64[]<5 x[5,3]",
                                                        "x[33,5] s32[33]<4 x[4,5] ; padding_idx=2", NULL};
-static const char *const embedding_errors_backward[] = {
-    "x[2,4] s64[2]<5 x[5,3] ; => dy must be", "x[2,3] s64[2]<5 x[5,3] ; padding_idx=7 => has 5 rows", NULL};
+static const char *const embedding_errors_backward[] = {"x[2,4] s64[2]<5 x[5,3] ; => dy must be",
+                                                        "x[2,3] s64[2]<5 x[5,3] ; padding_idx=7 => has 5 rows", NULL};
 
 const rt_op rt_op_row_embedding = {
     .name = "embedding",

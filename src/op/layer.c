@@ -10,8 +10,7 @@ rt_status rt_infer_expected(const rt_infer *c, int input, const char *what) {
 
 rt_status rt_infer_scalar(const rt_infer *c, int input) {
   const rt_type *t = c->in[input];
-  return t->rank == 0 && rt_dtype_is_float(t->dtype) ? RT_OK
-                                                     : rt_infer_expected(c, input, "a floating scalar");
+  return t->rank == 0 && rt_dtype_is_float(t->dtype) ? RT_OK : rt_infer_expected(c, input, "a floating scalar");
 }
 
 rt_status rt_infer_vector(const rt_infer *c, int input, int x, int axis) {
@@ -37,8 +36,7 @@ rt_status rt_infer_shape(const rt_infer *c, int input, int rank, rt_dim *dim) {
 }
 
 rt_status rt_infer_window(const rt_infer *c, int input, int axis, const rt_window *w, rt_dim *out) {
-  *out = rt_dim_window(c, c->in[input]->dim[axis], w->kernel, w->stride, w->padding, w->padding, w->dilation,
-                       w->ceil);
+  *out = rt_dim_window(c, c->in[input]->dim[axis], w->kernel, w->stride, w->padding, w->padding, w->dilation, w->ceil);
   if (*out != 0) return RT_OK;
   char name[64], found[RT_TYPE_TEXT];
   return rt_infer_fail(
@@ -47,9 +45,7 @@ rt_status rt_infer_window(const rt_infer *c, int input, int axis, const rt_windo
       (long long)w->padding, rt_type_text(c->graph, c->in[input], found, sizeof found));
 }
 
-double *rt_dense_zero(const rt_tensor *t) {
-  return rt_alloc_array((size_t)rt_tensor_elements(t), sizeof(double));
-}
+double *rt_dense_zero(const rt_tensor *t) { return rt_alloc_array((size_t)rt_tensor_elements(t), sizeof(double)); }
 
 double *rt_dense(const rt_tensor *t) {
   double *dense = rt_dense_zero(t);

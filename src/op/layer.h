@@ -9,9 +9,7 @@ static inline const rt_tensor *rt_call_in(const rt_call *c, int i) { return i < 
 static inline const rt_type *rt_infer_in(const rt_infer *c, int i) { return i < c->n_in ? c->in[i] : NULL; }
 static inline rt_value *rt_node_in(const rt_node *n, int i) { return i < n->n_in ? n->in[i] : NULL; }
 
-static inline double rt_activate(int activation, double v) {
-  return activation == RT_ACTIVATION_RELU && v < 0 ? 0 : v;
-}
+static inline double rt_activate(int activation, double v) { return activation == RT_ACTIVATION_RELU && v < 0 ? 0 : v; }
 
 /* ---- infer ---- */
 
@@ -49,7 +47,6 @@ double *rt_dense_zero(const rt_tensor *t); /* of t's shape */
 void rt_dense_store(const rt_tensor *t, const double *dense);
 
 /* y = a·b + bias: a …×M×K, b …×K×N, bias N or NULL, y …×M×N; leading dimensions broadcast to y's. */
-rt_status rt_matmul_reference(const rt_tensor *a, const rt_tensor *b, const rt_tensor *bias,
-                              const rt_tensor *y);
+rt_status rt_matmul_reference(const rt_tensor *a, const rt_tensor *b, const rt_tensor *bias, const rt_tensor *y);
 
 #endif

@@ -5,8 +5,7 @@
 #include "op/layer.h"
 
 static const rt_option options[] = {
-    {"eps", RT_OPT_FLOAT, offsetof(rt_layer_norm_attr, eps), "1e-05", 0, 1e18,
-     .help = "added to the variance"},
+    {"eps", RT_OPT_FLOAT, offsetof(rt_layer_norm_attr, eps), "1e-05", 0, 1e18, .help = "added to the variance"},
     {0},
 };
 
@@ -26,9 +25,8 @@ static rt_status infer_backward(rt_infer *c) {
   const rt_type *x = c->in[1];
   int last = x->rank - 1;
   rt_status s;
-  if ((s = rt_infer_float(c, 1)) || (s = rt_infer_rank(c, 1, 1, RT_MAX_RANK)) ||
-      (s = rt_infer_same_dtype(c, 1, 0)) || (s = rt_infer_same_shape(c, 1, 0)) ||
-      (s = rt_infer_vector(c, 2, 1, last)))
+  if ((s = rt_infer_float(c, 1)) || (s = rt_infer_rank(c, 1, 1, RT_MAX_RANK)) || (s = rt_infer_same_dtype(c, 1, 0)) ||
+      (s = rt_infer_same_shape(c, 1, 0)) || (s = rt_infer_vector(c, 2, 1, last)))
     return s;
   rt_type rows = *x;
   if ((s = rt_infer_shape(c, 3, last, rows.dim)) || (s = rt_infer_shape(c, 4, last, rows.dim))) return s;
@@ -40,15 +38,13 @@ static rt_status infer_backward(rt_infer *c) {
 static void grad(rt_grad *c) {
   const rt_node *n = c->node;
   if (!c->dy[0]) return;
-  rt_value *dx = rt_emit(c->graph, RT_OP(layer_norm_backward), NULL, n->attr, 5, c->dy[0], n->in[0],
-                         rt_node_in(n, 1), n->out[1], n->out[2]);
+  rt_value *dx = rt_emit(c->graph, RT_OP(layer_norm_backward), NULL, n->attr, 5, c->dy[0], n->in[0], rt_node_in(n, 1),
+                         n->out[1], n->out[2]);
   for (int i = 0; i < n->n_in; i++)
     if (n->in[i] && c->want[i]) c->dx[i] = rt_output(dx, i);
 }
 
-static double at(const rt_tensor *t, int64_t row, int64_t i) {
-  return rt_load(t, rt_lane_at(t, t->rank - 1, row, i));
-}
+static double at(const rt_tensor *t, int64_t row, int64_t i) { return rt_load(t, rt_lane_at(t, t->rank - 1, row, i)); }
 
 static rt_status reference(const rt_call *c) {
   const rt_tensor *x = c->in[0], *weight = rt_call_in(c, 1), *bias = rt_call_in(c, 2), *y = c->out;
@@ -61,8 +57,7 @@ static rt_status reference(const rt_call *c) {
     for (int64_t i = 0; i < d; i++) squares += (at(x, row, i) - mean) * (at(x, row, i) - mean);
     double invstd = 1 / sqrt(squares / (double)d + ((const rt_layer_norm_attr *)c->attr)->eps);
     for (int64_t i = 0; i < d; i++) {
-      double v =
-          (at(x, row, i) - mean) * invstd * (weight ? rt_get(weight, i) : 1) + (bias ? rt_get(bias, i) : 0);
+      double v = (at(x, row, i) - mean) * invstd * (weight ? rt_get(weight, i) : 1) + (bias ? rt_get(bias, i) : 0);
       rt_store_at(y, rt_lane_at(y, last, row, i), v);
     }
     rt_put(&c->out[1], row, mean);
@@ -78,8 +73,7 @@ static void row_backward(const rt_call *c, int64_t row, double *dweight, double 
   int64_t d = x->dim[last];
   double mean = rt_get(c->in[3], row), invstd = rt_get(c->in[4], row), sum = 0, dot = 0;
   for (int64_t i = 0; i < d; i++) {
-    double v = at(dy, row, i), xhat = (at(x, row, i) - mean) * invstd,
-           g = v * (weight ? rt_get(weight, i) : 1);
+    double v = at(dy, row, i), xhat = (at(x, row, i) - mean) * invstd, g = v * (weight ? rt_get(weight, i) : 1);
     sum += g;
     dot += g * xhat;
     dweight[i] += v * xhat;

@@ -18,8 +18,8 @@ static rt_status infer_broadcasts(const rt_infer *c, const rt_type *small, const
 
 /* ---- sum_to ---- */
 
-static const rt_option sum_options[] = {{"f32", RT_OPT_BOOL, offsetof(rt_sum_to_attr, f32),
-                                         .fallback = "false", .help = "the sum is f32, whatever comes in"},
+static const rt_option sum_options[] = {{"f32", RT_OPT_BOOL, offsetof(rt_sum_to_attr, f32), .fallback = "false",
+                                         .help = "the sum is f32, whatever comes in"},
                                         {0}};
 
 static rt_status sum_infer(rt_infer *c) {
@@ -35,8 +35,7 @@ static void sum_grad(rt_grad *c) {
   rt_cast_attr back = {.dtype = (int)g->type.dtype};
   if (!c->want[0]) return;
   c->dx[0] = rt_emit(c->graph, RT_OP(expand_to), NULL, &(rt_expand_to_attr){0}, 2, c->dy[0], g);
-  if (c->node->out[0]->type.dtype != g->type.dtype)
-    c->dx[0] = rt_emit(c->graph, RT_OP(cast), NULL, &back, 1, c->dx[0]);
+  if (c->node->out[0]->type.dtype != g->type.dtype) c->dx[0] = rt_emit(c->graph, RT_OP(cast), NULL, &back, 1, c->dx[0]);
 }
 
 static rt_status sum_reference(const rt_call *c) {
@@ -59,9 +58,8 @@ static const char *const sum_cases[] = {"x[] x[]!",
                                         "x[33,10] x[10]! ; f32",
                                         "x[1,1,6] x[1,1]! ; f32",
                                         NULL};
-static const char *const sum_errors[] = {"x[2,3] x[2] ; => does not broadcast",
-                                         "x[3] x[2,3] ; => does not broadcast", "s64[3]<9 x[] ; => floating",
-                                         NULL};
+static const char *const sum_errors[] = {"x[2,3] x[2] ; => does not broadcast", "x[3] x[2,3] ; => does not broadcast",
+                                         "s64[3]<9 x[] ; => floating", NULL};
 
 const rt_op rt_op_row_sum_to = {
     .name = "sum_to",
@@ -84,8 +82,7 @@ const rt_op rt_op_row_sum_to = {
 /* ---- expand_to ---- */
 
 static const rt_option expand_options[] = {
-    {"axes", RT_OPT_INTS, offsetof(rt_expand_to_attr, reduce.axes), .fallback = "",
-     .help = "that had been reduced"},
+    {"axes", RT_OPT_INTS, offsetof(rt_expand_to_attr, reduce.axes), .fallback = "", .help = "that had been reduced"},
     {"keepdim", RT_OPT_BOOL, offsetof(rt_expand_to_attr, reduce.keepdim), .fallback = "false",
      .help = "they are there, with dimension 1"},
     {"mean", RT_OPT_BOOL, offsetof(rt_expand_to_attr, mean), .fallback = "false",

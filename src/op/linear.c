@@ -5,9 +5,9 @@
 static rt_status infer(rt_infer *c) {
   const rt_type *x = c->in[0], *weight = c->in[1];
   rt_status s;
-  if ((s = rt_infer_rank(c, 0, 1, RT_MAX_RANK)) || (s = rt_infer_rank(c, 1, 2, 2)) ||
-      (s = rt_infer_float(c, 0)) || (s = rt_infer_same_dtype(c, 0, 1)) ||
-      (s = rt_infer_same(c, 0, x->rank - 1, 1, 1)) || (s = rt_infer_vector(c, 2, 1, 0)))
+  if ((s = rt_infer_rank(c, 0, 1, RT_MAX_RANK)) || (s = rt_infer_rank(c, 1, 2, 2)) || (s = rt_infer_float(c, 0)) ||
+      (s = rt_infer_same_dtype(c, 0, 1)) || (s = rt_infer_same(c, 0, x->rank - 1, 1, 1)) ||
+      (s = rt_infer_vector(c, 2, 1, 0)))
     return s;
   c->out[0] = *x;
   c->out->dim[x->rank - 1] = weight->dim[0];
@@ -32,8 +32,7 @@ static void grad(rt_grad *c) {
   }
   rt_matmul_attr outer = {.transpose_a = true, .f32 = true};
   if (c->want[1]) c->dx[1] = rt_emit(g, RT_OP(matmul), NULL, &outer, 2, dy, rows(c, x));
-  if (bias && c->want[2])
-    c->dx[2] = rt_emit(g, RT_OP(sum_to), NULL, &(rt_sum_to_attr){.f32 = true}, 2, dy, bias);
+  if (bias && c->want[2]) c->dx[2] = rt_emit(g, RT_OP(sum_to), NULL, &(rt_sum_to_attr){.f32 = true}, 2, dy, bias);
 }
 
 static double flops(const rt_type *const *in, const rt_type *out, const void *attr) {

@@ -14,9 +14,7 @@ static const rt_option options[] = {
 };
 
 /* The number of the axis that op(t) has as its row (0) or column (1). */
-static int matrix_axis(const rt_type *t, bool transposed, int which) {
-  return t->rank - 2 + (which ^ (int)transposed);
-}
+static int matrix_axis(const rt_type *t, bool transposed, int which) { return t->rank - 2 + (which ^ (int)transposed); }
 
 static rt_status infer(rt_infer *c) {
   const rt_matmul_attr *attr = c->attr;
@@ -24,8 +22,7 @@ static rt_status infer(rt_infer *c) {
   rt_status s;
   if ((s = rt_infer_rank(c, 0, 2, RT_MAX_RANK)) || (s = rt_infer_rank(c, 1, 2, RT_MAX_RANK)) ||
       (s = rt_infer_float(c, 0)) || (s = rt_infer_same_dtype(c, 0, 1)) ||
-      (s = rt_infer_same(c, 0, matrix_axis(a, attr->transpose_a, 1), 1,
-                         matrix_axis(b, attr->transpose_b, 0))))
+      (s = rt_infer_same(c, 0, matrix_axis(a, attr->transpose_a, 1), 1, matrix_axis(b, attr->transpose_b, 0))))
     return s;
   rt_type batch_a = *a, batch_b = *b, *out = c->out;
   batch_a.rank -= 2;
@@ -99,8 +96,7 @@ static void rows(void *context, int64_t begin, int64_t end) {
   }
 }
 
-rt_status rt_matmul_reference(const rt_tensor *a, const rt_tensor *b, const rt_tensor *bias,
-                              const rt_tensor *y) {
+rt_status rt_matmul_reference(const rt_tensor *a, const rt_tensor *b, const rt_tensor *bias, const rt_tensor *y) {
   factors f = {a, b, y, rt_dense(a), rt_dense(b), rt_dense_zero(y)};
   bool ready = f.a && f.b && f.y;
   if (ready) {

@@ -89,7 +89,7 @@ typedef struct rt_cast_attr {
 } rt_cast_attr;
 
 typedef struct rt_unary_attr {
-  double alpha; /* slope of leaky_relu; unused elsewhere */
+  double alpha;    /* slope of leaky_relu; unused elsewhere */
   int approximate; /* of gelu: 0 none, 1 tanh */
 } rt_unary_attr;
 

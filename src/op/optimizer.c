@@ -8,18 +8,17 @@ rt_status rt_optimizer_infer(rt_infer *c, rt_optimizer_form form) {
   for (int i = 0; i < form.scalars && s == RT_OK; i++) s = rt_infer_scalar(c, i);
   if (s != RT_OK) return s;
   if (tensors < size || tensors % size != 0)
-    return rt_infer_fail(c, "%d tensors were given; each parameter needs %d: itself, its gradient, its state",
-                         tensors, size);
+    return rt_infer_fail(c, "%d tensors were given; each parameter needs %d: itself, its gradient, its state", tensors,
+                         size);
   for (int i = 0; i < tensors; i++) {
     const rt_type *w = c->in[form.scalars + i / size * size], *t = c->in[form.scalars + i];
     bool fits = (w->dtype == RT_F32 || w->dtype == RT_F64) && t->dtype == w->dtype && t->rank == w->rank;
     for (int d = 0; fits && d < t->rank; d++) fits = !rt_dims_conflict(t->dim[d], w->dim[d]);
     if (fits) continue;
     char w_text[RT_TYPE_TEXT], t_text[RT_TYPE_TEXT];
-    return rt_infer_fail(
-        c, "parameter %d is %s and number %d of its tensors %s: all must be f32 and of one shape", i / size,
-        rt_type_text(c->graph, w, w_text, sizeof w_text), i % size,
-        rt_type_text(c->graph, t, t_text, sizeof t_text));
+    return rt_infer_fail(c, "parameter %d is %s and number %d of its tensors %s: all must be f32 and of one shape",
+                         i / size, rt_type_text(c->graph, w, w_text, sizeof w_text), i % size,
+                         rt_type_text(c->graph, t, t_text, sizeof t_text));
   }
   for (int o = 0; o < c->n_out; o++) c->out[o] = *c->in[rt_optimizer_input(form, o)];
   return RT_OK;

@@ -14,8 +14,7 @@ static rt_status infer_padded(const rt_infer *c, const rt_type *x, rt_type *out)
   if (pads->n != 2 * x->rank)
     return rt_infer_fail(c, "%d pads were given, expected %d: before and after for each axis of %s", pads->n,
                          2 * x->rank, rt_type_text(c->graph, x, text, sizeof text));
-  for (int d = 0; d < x->rank; d++)
-    out->dim[d] = rt_dim_add(c, x->dim[d], pads->v[2 * d] + pads->v[2 * d + 1]);
+  for (int d = 0; d < x->rank; d++) out->dim[d] = rt_dim_add(c, x->dim[d], pads->v[2 * d] + pads->v[2 * d + 1]);
   return RT_OK;
 }
 
@@ -31,8 +30,7 @@ static rt_status infer_backward(rt_infer *c) {
 }
 
 static void grad(rt_grad *c) {
-  if (c->want[0])
-    c->dx[0] = rt_emit(c->graph, RT_OP(pad_backward), NULL, c->node->attr, 2, c->dy[0], c->node->in[0]);
+  if (c->want[0]) c->dx[0] = rt_emit(c->graph, RT_OP(pad_backward), NULL, c->node->attr, 2, c->dy[0], c->node->in[0]);
 }
 
 /* What the frame of `padded` leaves for `inside`. */
@@ -65,11 +63,10 @@ static const char *const cases[] = {"x[33] ; pads=1,2",
                                     NULL};
 static const char *const errors[] = {"x[2,3] ; pads=1,1 => expected 4", "x[3] ; pads=-1,0 => at least 0",
                                      "x[3] ; => pads must be given", NULL};
-static const char *const cases_backward[] = {"x[36] x[33] ; pads=1,2",
-                                             "x[2,3,9,7] x[2,3,7,5] ; pads=0,0,0,0,1,1,2,0",
+static const char *const cases_backward[] = {"x[36] x[33] ; pads=1,2", "x[2,3,9,7] x[2,3,7,5] ; pads=0,0,0,0,1,1,2,0",
                                              "x[4,2] x[1,1] ; pads=0,3,1,0", NULL};
-static const char *const errors_backward[] = {"x[3] x[3] ; pads=1,0 => dy must be",
-                                              "x[3] x[3] ; pads=1 => expected 2", NULL};
+static const char *const errors_backward[] = {"x[3] x[3] ; pads=1,0 => dy must be", "x[3] x[3] ; pads=1 => expected 2",
+                                              NULL};
 
 const rt_op rt_op_row_pad = {
     .name = "pad",

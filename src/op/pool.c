@@ -8,37 +8,21 @@
 #define FIELD(name) offsetof(rt_pool2d_attr, name)
 #define WINDOW_OPTIONS \
   {"kernel", RT_OPT_PAIR, FIELD(kernel), NULL, 1, 1e6, .help = "window: rows, columns"}, \
-      {"stride", \
-       RT_OPT_PAIR, \
-       FIELD(stride), \
-       "0", \
-       0, \
-       1e6, \
-       .help = "step between windows; 0: the kernel's size"}, \
-      {"padding", \
-       RT_OPT_PAIR, \
-       FIELD(padding), \
-       "0", \
-       0, \
-       1e6, \
-       .help = "around the image, at most half the kernel"}, \
-  { \
-    "ceil_mode", RT_OPT_BOOL, FIELD(ceil_mode), "false", \
-        .help = "a last window may reach over the padded edge" \
+      {"stride", RT_OPT_PAIR, FIELD(stride), "0", 0, 1e6, .help = "step between windows; 0: the kernel's size"}, \
+      {"padding", RT_OPT_PAIR, FIELD(padding), "0", 0, 1e6, .help = "around the image, at most half the kernel"}, { \
+    "ceil_mode", RT_OPT_BOOL, FIELD(ceil_mode), "false", .help = "a last window may reach over the padded edge" \
   }
 
 static const rt_option max_options[] = {WINDOW_OPTIONS, {0}};
 
 static const rt_option avg_options[] = {
     WINDOW_OPTIONS,
-    {"count_include_pad", RT_OPT_BOOL, FIELD(count_include_pad), "true",
-     .help = "zeros of the padding count"},
+    {"count_include_pad", RT_OPT_BOOL, FIELD(count_include_pad), "true", .help = "zeros of the padding count"},
     {0},
 };
 
 static const rt_option adaptive_options[] = {
-    {"output_size", RT_OPT_PAIR, offsetof(rt_adaptive_pool2d_attr, output_size), "1", 1, 1e6,
-     .help = "rows, columns"},
+    {"output_size", RT_OPT_PAIR, offsetof(rt_adaptive_pool2d_attr, output_size), "1", 1, 1e6, .help = "rows, columns"},
     {0},
 };
 
@@ -54,8 +38,8 @@ static rt_status window_dims(const rt_infer *c, int x, rt_dim dim[4]) {
   memcpy(dim, c->in[x]->dim, 4 * sizeof *dim);
   for (int i = 0; i < 2 && s == RT_OK; i++) {
     if (2 * a->padding[i] > a->kernel[i])
-      return rt_infer_fail(c, "a padding of %lld is more than half the kernel of %lld",
-                           (long long)a->padding[i], (long long)a->kernel[i]);
+      return rt_infer_fail(c, "a padding of %lld is more than half the kernel of %lld", (long long)a->padding[i],
+                           (long long)a->kernel[i]);
     rt_window w = {a->kernel[i], step(a, i), a->padding[i], 1, a->ceil_mode};
     s = rt_infer_window(c, x, 2 + i, &w, &dim[2 + i]);
   }
@@ -86,8 +70,7 @@ static rt_status infer(rt_infer *c, dims *result) {
 static rt_status infer_backward(rt_infer *c, dims *result) {
   rt_dim dim[4];
   rt_status s;
-  if ((s = rt_infer_float(c, 0)) || (s = result(c, c->n_in - 1, dim)) || (s = rt_infer_shape(c, 0, 4, dim)))
-    return s;
+  if ((s = rt_infer_float(c, 0)) || (s = result(c, c->n_in - 1, dim)) || (s = rt_infer_shape(c, 0, 4, dim))) return s;
   c->out[0] = rt_type_of(c->in[0]->dtype, 4, c->in[c->n_in - 1]->dim);
   return RT_OK;
 }
@@ -148,8 +131,7 @@ typedef struct position {
 } position;
 
 static position position_of(const int64_t *dim, int64_t i) {
-  return (position){i / (dim[1] * dim[2] * dim[3]), i / (dim[2] * dim[3]) % dim[1], i / dim[3] % dim[2],
-                    i % dim[3]};
+  return (position){i / (dim[1] * dim[2] * dim[3]), i / (dim[2] * dim[3]) % dim[1], i / dim[3] % dim[2], i % dim[3]};
 }
 
 static double mean(const rt_tensor *x, position at, extent r, extent q) {
@@ -188,9 +170,7 @@ static rt_status reference_mean_backward(const rt_call *c, place *window) {
 static rt_status reference_avg(const rt_call *c) { return reference_mean(c, window_place); }
 static rt_status reference_adaptive(const rt_call *c) { return reference_mean(c, adaptive_place); }
 static rt_status reference_avg_backward(const rt_call *c) { return reference_mean_backward(c, window_place); }
-static rt_status reference_adaptive_backward(const rt_call *c) {
-  return reference_mean_backward(c, adaptive_place);
-}
+static rt_status reference_adaptive_backward(const rt_call *c) { return reference_mean_backward(c, adaptive_place); }
 
 static rt_status reference_max(const rt_call *c) {
   const rt_tensor *x = c->in[0], *y = &c->out[0], *index = &c->out[1];
@@ -222,8 +202,8 @@ static rt_status reference_max_backward(const rt_call *c) {
     position at = position_of(dy->dim, i);
     int64_t k = rt_load_int(index, rt_tensor_offset(index, i));
     if (k < 0 || k >= plane)
-      s = rt_fail(RT_E_RANGE, "%s %s: index[%lld] is %lld; expected 0 to %lld", c->op->name, c->name,
-                  (long long)i, (long long)k, (long long)plane - 1);
+      s = rt_fail(RT_E_RANGE, "%s %s: index[%lld] is %lld; expected 0 to %lld", c->op->name, c->name, (long long)i,
+                  (long long)k, (long long)plane - 1);
     else
       sum[(at.n * dx->dim[1] + at.c) * plane + k] += rt_get(dy, i);
   }

@@ -2,11 +2,11 @@
  *   sum, mean, and max, whose gradient is shared evenly by the elements that attain it, as by PyTorch's amax. */
 #include "op/layer.h"
 
-static const rt_option options[] = {{"axes", RT_OPT_INTS, offsetof(rt_reduce_attr, axes), .fallback = "",
-                                     .help = "what to reduce; empty: all axes"},
-                                    {"keepdim", RT_OPT_BOOL, offsetof(rt_reduce_attr, keepdim),
-                                     .fallback = "false", .help = "keep them, with dimension 1"},
-                                    {0}};
+static const rt_option options[] = {
+    {"axes", RT_OPT_INTS, offsetof(rt_reduce_attr, axes), .fallback = "", .help = "what to reduce; empty: all axes"},
+    {"keepdim", RT_OPT_BOOL, offsetof(rt_reduce_attr, keepdim), .fallback = "false",
+     .help = "keep them, with dimension 1"},
+    {0}};
 
 static unsigned mask_of(const rt_call *c) {
   const rt_reduce_attr *attr = c->attr;
@@ -32,8 +32,7 @@ static void mean_grad(rt_grad *c) { expand(c, true); }
 
 static void max_grad(rt_grad *c) {
   if (!c->want[0]) return;
-  c->dx[0] = rt_emit(c->graph, RT_OP(max_backward), NULL, c->node->attr, 3, c->dy[0], c->node->in[0],
-                     c->node->out[0]);
+  c->dx[0] = rt_emit(c->graph, RT_OP(max_backward), NULL, c->node->attr, 3, c->dy[0], c->node->in[0], c->node->out[0]);
 }
 
 static rt_status sum_reference(const rt_call *c) {

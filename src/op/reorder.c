@@ -19,8 +19,8 @@ static rt_status reference(const rt_call *c) {
 static const char *const cases[] = {"x[2,3,7,5] ; layout=channels_last",      "x[2,3,7,5] ; layout=row_major",
                                     "x[1,1,7,5] ; layout=channels_last",      "x[33] ; layout=row_major",
                                     "u8[2,3,7,5]<256 ; layout=channels_last", NULL};
-static const char *const errors[] = {"x[2,3] ; layout=channels_last => rank 4",
-                                     "x[2,3] ; => layout must be given", NULL};
+static const char *const errors[] = {"x[2,3] ; layout=channels_last => rank 4", "x[2,3] ; => layout must be given",
+                                     NULL};
 
 const rt_op rt_op_row_reorder = {
     .name = "reorder",

@@ -96,8 +96,8 @@ rt_status rt_infer_index(const rt_infer *c, int input) {
   char name[64];
   rt_dtype dtype = c->in[input]->dtype;
   if (dtype == RT_S64 || dtype == RT_S32) return RT_OK;
-  return rt_infer_fail(c, "expected %s to be s64 or s32, got %s",
-                       rt_op_input_name(c->op, input, name, sizeof name), rt_dtype_name(dtype));
+  return rt_infer_fail(c, "expected %s to be s64 or s32, got %s", rt_op_input_name(c->op, input, name, sizeof name),
+                       rt_dtype_name(dtype));
 }
 
 /* Two different symbols may yet turn out equal, or one of them 1: only binding tells. */
@@ -117,9 +117,9 @@ rt_status rt_infer_broadcast(const rt_infer *c, const rt_type *a, const rt_type 
     int da = d - (out->rank - a->rank), db = d - (out->rank - b->rank);
     rt_dim x = da < 0 ? 1 : a->dim[da], y = db < 0 ? 1 : b->dim[db];
     if (x != 1 && y != 1 && rt_dims_conflict(x, y))
-      return rt_infer_fail(
-          c, "%s and %s do not broadcast: on axis %d, counted from the end, expected equal sizes or 1",
-          rt_type_text(c->graph, a, ta, sizeof ta), rt_type_text(c->graph, b, tb, sizeof tb), d - out->rank);
+      return rt_infer_fail(c, "%s and %s do not broadcast: on axis %d, counted from the end, expected equal sizes or 1",
+                           rt_type_text(c->graph, a, ta, sizeof ta), rt_type_text(c->graph, b, tb, sizeof tb),
+                           d - out->rank);
     out->dim[d] = broadcast_dim(c, x, y);
   }
   return RT_OK;

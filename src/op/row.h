@@ -7,9 +7,7 @@
 /* ---- elements, by their place i in row-major logical order, whatever the strides ---- */
 
 static inline double rt_get(const rt_tensor *t, int64_t i) { return rt_load(t, rt_tensor_offset(t, i)); }
-static inline void rt_put(const rt_tensor *t, int64_t i, double v) {
-  rt_store_at(t, rt_tensor_offset(t, i), v);
-}
+static inline void rt_put(const rt_tensor *t, int64_t i, double v) { rt_store_at(t, rt_tensor_offset(t, i), v); }
 /* to[j] = from[i], both of one dtype: exact for s64, too. */
 void rt_move(const rt_tensor *from, int64_t i, const rt_tensor *to, int64_t j);
 /* Element by element in logical order, converting: dimensions may differ, numbers of elements not. */

@@ -66,10 +66,10 @@ static rt_status reference(const rt_call *c) {
 
 /* ---- reshape ---- */
 
-static const rt_option reshape_options[] = {
-    {"shape", RT_OPT_INTS, offsetof(rt_reshape_attr, shape), .min = -1, .max = 1e18,
-     .help = "0: the input's own dimension; one -1: whatever is left"},
-    {0}};
+static const rt_option reshape_options[] = {{"shape", RT_OPT_INTS, offsetof(rt_reshape_attr, shape), .min = -1,
+                                             .max = 1e18,
+                                             .help = "0: the input's own dimension; one -1: whatever is left"},
+                                            {0}};
 
 /* The dimension that -1 stands for: elements of x over those of the other dimensions. */
 static rt_status infer_rest(const rt_infer *c, int rest) {
@@ -83,9 +83,8 @@ static rt_status infer_rest(const rt_infer *c, int rest) {
     x.number /= y.number;
     c->out->dim[rest] = product_dim(c, &x);
   } else {
-    c->out->dim[rest] =
-        rt_dim_derive(c, "(%s)/(%s)", rt_dim_text(c->graph, product_dim(c, &x), tx, sizeof tx),
-                      rt_dim_text(c->graph, product_dim(c, &y), ty, sizeof ty));
+    c->out->dim[rest] = rt_dim_derive(c, "(%s)/(%s)", rt_dim_text(c->graph, product_dim(c, &x), tx, sizeof tx),
+                                      rt_dim_text(c->graph, product_dim(c, &y), ty, sizeof ty));
   }
   return RT_OK;
 }
@@ -142,11 +141,10 @@ const rt_op rt_op_row_reshape = {
 
 /* ---- flatten ---- */
 
-static const rt_option flatten_options[] = {{"start", RT_OPT_INT, offsetof(rt_flatten_attr, start),
-                                             .fallback = "1", .help = "first axis of those joined"},
-                                            {"end", RT_OPT_INT, offsetof(rt_flatten_attr, end),
-                                             .fallback = "-1", .help = "last axis of those joined"},
-                                            {0}};
+static const rt_option flatten_options[] = {
+    {"start", RT_OPT_INT, offsetof(rt_flatten_attr, start), .fallback = "1", .help = "first axis of those joined"},
+    {"end", RT_OPT_INT, offsetof(rt_flatten_attr, end), .fallback = "-1", .help = "last axis of those joined"},
+    {0}};
 
 static rt_status flatten_infer(rt_infer *c) {
   const rt_flatten_attr *attr = c->attr;
@@ -166,8 +164,7 @@ static rt_status flatten_infer(rt_infer *c) {
 static const char *const flatten_cases[] = {
     "x[2,3,7,5]",      "x[2,3,7,5] ; start=0",    "x[2,3,7,5] ; start=1 end=2", "x[4,1]",
     "x[33] ; start=0", "x[1,2,3,2,2] ; start=-2", "s64[2,3]<9 ; start=0",       NULL};
-static const char *const flatten_errors[] = {"x[3] ; => axis 1 is outside",
-                                             "x[2,3] ; end=2 => axis 2 is outside",
+static const char *const flatten_errors[] = {"x[3] ; => axis 1 is outside", "x[2,3] ; end=2 => axis 2 is outside",
                                              "x[2,3,4] ; start=2 end=1 => behind end", NULL};
 
 const rt_op rt_op_row_flatten = {
@@ -198,8 +195,7 @@ static rt_status reshape_to_infer(rt_infer *c) {
 
 static const char *const reshape_to_cases[] = {"x[6,35] x[2,3,7,5]!", "x[2,105] x[2,3,7,5]!", "x[1,1] x[]!",
                                                "s64[6]<9 x[2,3]!", NULL};
-static const char *const reshape_to_errors[] = {"x[6] x[2,4] ; => do not fit", "x[] x[2] ; => do not fit",
-                                                NULL};
+static const char *const reshape_to_errors[] = {"x[6] x[2,4] ; => do not fit", "x[] x[2] ; => do not fit", NULL};
 
 const rt_op rt_op_row_reshape_to = {
     .name = "reshape_to",

@@ -8,8 +8,7 @@
 static const rt_option options[] = {
     {"axis", RT_OPT_INT, FIELD(axis), .fallback = "0", .help = "that is cut"},
     {"start", RT_OPT_INT, FIELD(start), .fallback = "0", .help = "first index taken"},
-    {"end", RT_OPT_INT, FIELD(end), .fallback = TO_THE_END,
-     .help = "first index behind; default: the end of the axis"},
+    {"end", RT_OPT_INT, FIELD(end), .fallback = TO_THE_END, .help = "first index behind; default: the end of the axis"},
     {"step", RT_OPT_INT, FIELD(step), .fallback = "1", .min = 1, .max = 1e18, .help = "from index to index"},
     {0}};
 
@@ -55,8 +54,7 @@ static rt_status infer_backward(rt_infer *c) {
 }
 
 static void grad(rt_grad *c) {
-  if (c->want[0])
-    c->dx[0] = rt_emit(c->graph, RT_OP(slice_backward), NULL, c->node->attr, 2, c->dy[0], c->node->in[0]);
+  if (c->want[0]) c->dx[0] = rt_emit(c->graph, RT_OP(slice_backward), NULL, c->node->attr, 2, c->dy[0], c->node->in[0]);
 }
 
 static rt_tensor sliced_view(const rt_call *c, const rt_tensor *x) {
@@ -89,12 +87,11 @@ static const char *const cases[] = {"x[33] ; start=5",
                                     "x[2,3]",
                                     "s64[9]<9 ; end=4",
                                     NULL};
-static const char *const errors[] = {
-    "x[3] ; start=3 => nothing is left", "x[3] ; start=2 end=1 => nothing is left",
-    "x[3] ; axis=1 => axis 1 is outside", "x[3] ; step=0 => at least 1", NULL};
-static const char *const cases_backward[] = {
-    "x[28] x[33] ; start=5", "x[2,3,5,5] x[2,3,7,5] ; axis=2 start=1 end=-1",
-    "x[2,3,7,3] x[2,3,7,5] ; axis=3 step=2", "x[2] x[7] ; start=1 end=6 step=3", NULL};
+static const char *const errors[] = {"x[3] ; start=3 => nothing is left", "x[3] ; start=2 end=1 => nothing is left",
+                                     "x[3] ; axis=1 => axis 1 is outside", "x[3] ; step=0 => at least 1", NULL};
+static const char *const cases_backward[] = {"x[28] x[33] ; start=5", "x[2,3,5,5] x[2,3,7,5] ; axis=2 start=1 end=-1",
+                                             "x[2,3,7,3] x[2,3,7,5] ; axis=3 step=2",
+                                             "x[2] x[7] ; start=1 end=6 step=3", NULL};
 static const char *const errors_backward[] = {"x[27] x[33] ; start=5 => dy must be",
                                               "x[3] x[3] ; axis=1 => axis 1 is outside", NULL};
 

@@ -72,18 +72,16 @@ static const char *const cases[] = {
     "x[3,7]", "x[1,1]", "x[2,33]", "x[2,5,3] ; axis=1", "x[4,3] ; axis=0", "x[2,3,5,4] ; axis=-3", NULL,
 };
 
-static const char *const errors[] = {"x[3,7] ; axis=2 => axis 2", "x[] ; => axis", "s64[3,7] ; => floating",
-                                     NULL};
+static const char *const errors[] = {"x[3,7] ; axis=2 => axis 2", "x[] ; => axis", "s64[3,7] ; => floating", NULL};
 
-static const char *const cases_backward[] = {"x[3,7] x[3,7]+", "x[2,5,3] x[2,5,3]+ ; axis=1",
-                                             "x[1,33] x[1,33]+", NULL};
+static const char *const cases_backward[] = {"x[3,7] x[3,7]+", "x[2,5,3] x[2,5,3]+ ; axis=1", "x[1,33] x[1,33]+", NULL};
 
 static const char *const errors_backward[] = {"x[3,7] x[3,6] ; => same shape", NULL};
 
 /* All four but for names and functions. */
 #define SHARED \
-  .options = options, .attr_size = sizeof(rt_axis_attr), .n_out = 1, .infer = infer, \
-  .inplace = rt_inplace_first, .precision = RT_PRECISION_F32
+  .options = options, .attr_size = sizeof(rt_axis_attr), .n_out = 1, .infer = infer, .inplace = rt_inplace_first, \
+  .precision = RT_PRECISION_F32
 
 const rt_op rt_op_row_softmax = {
     .name = "softmax",

@@ -26,13 +26,12 @@ enum { X, Y }; /* what the gradient reads */
   }
 #include "op/unary.def"
 
-static const rt_option leaky[] = {{"alpha", RT_OPT_FLOAT, offsetof(rt_unary_attr, alpha), .fallback = "0.01",
-                                   .max = 1e18, .help = "slope below 0"},
-                                  {0}};
+static const rt_option leaky[] = {
+    {"alpha", RT_OPT_FLOAT, offsetof(rt_unary_attr, alpha), .fallback = "0.01", .max = 1e18, .help = "slope below 0"},
+    {0}};
 
 static const rt_option approximate[] = {{"approximate", RT_OPT_CHOICE, offsetof(rt_unary_attr, approximate),
-                                         .fallback = "none", .choices = "none|tanh",
-                                         .help = "tanh: the older formula"},
+                                         .fallback = "none", .choices = "none|tanh", .help = "tanh: the older formula"},
                                         {0}};
 
 static rt_status infer(rt_infer *c) {
@@ -79,15 +78,14 @@ static const char *const smooth[] = {"x[]", "x[1,1]", "x[33]", "x[2,3,7,5]", "x[
 static const char *const gelus[] = {
     "x[]", "x[33]", "x[2,3,7,5]", "x[33] ; approximate=tanh", "x[1,4,7,5] ; approximate=tanh", NULL};
 static const char *const kinked[] = {"x[]~", "x[1,1]~", "x[33]~", "x[2,3,7,5]~", "x[3,17]<9", NULL};
-static const char *const leaks[] = {
-    "x[]~", "x[33]~", "x[2,3,7,5]~", "x[3,17]~ ; alpha=0.2", "x[5,1]~ ; alpha=0", NULL};
+static const char *const leaks[] = {"x[]~", "x[33]~", "x[2,3,7,5]~", "x[3,17]~ ; alpha=0.2", "x[5,1]~ ; alpha=0", NULL};
 static const char *const positive[] = {"x[]+", "x[1,1]+", "x[33]+", "x[2,3,7,5]+", NULL};
-static const char *const smooth_backward[] = {"x[] x[]", "x[33] x[33]", "x[2,3,7,5] x[2,3,7,5]",
-                                              "x[3,17] x[3,17]<9", NULL};
-static const char *const gelus_backward[] = {"x[33] x[33]", "x[2,3,7,5] x[2,3,7,5]",
-                                             "x[33] x[33] ; approximate=tanh", NULL};
-static const char *const kinked_backward[] = {"x[] x[]~", "x[33] x[33]~", "x[2,3,7,5] x[2,3,7,5]~",
-                                              "x[3,17] x[3,17]<9", NULL};
+static const char *const smooth_backward[] = {"x[] x[]", "x[33] x[33]", "x[2,3,7,5] x[2,3,7,5]", "x[3,17] x[3,17]<9",
+                                              NULL};
+static const char *const gelus_backward[] = {"x[33] x[33]", "x[2,3,7,5] x[2,3,7,5]", "x[33] x[33] ; approximate=tanh",
+                                             NULL};
+static const char *const kinked_backward[] = {"x[] x[]~", "x[33] x[33]~", "x[2,3,7,5] x[2,3,7,5]~", "x[3,17] x[3,17]<9",
+                                              NULL};
 static const char *const leaks_backward[] = {"x[33] x[33]~", "x[2,3,7,5] x[2,3,7,5]~ ; alpha=0.2", NULL};
 static const char *const positive_backward[] = {"x[] x[]+", "x[33] x[33]+", "x[2,3,7,5] x[2,3,7,5]+", NULL};
 static const char *const errors[] = {"s64[3]<5 ; => s64", NULL};

@@ -49,8 +49,8 @@ static bool reached(const sweep *s, const rt_node *node) {
 static rt_status step(sweep *s, const rt_node *node) {
   rt_graph *g = s->graph;
   if (!node->op->grad)
-    return rt_fail(RT_E_UNSUPPORTED, "%s %s has no gradient, and the loss depends on it; put detach in front of it", node->op->name,
-                   node->name);
+    return rt_fail(RT_E_UNSUPPORTED, "%s %s has no gradient, and the loss depends on it; put detach in front of it",
+                   node->op->name, node->name);
   size_t n_in = (size_t)node->n_in, n_out = (size_t)node->n_out;
   rt_value **dy = rt_arena_alloc(&g->arena, n_out * sizeof *dy), **dx = rt_arena_alloc(&g->arena, n_in * sizeof *dx);
   bool *want = rt_arena_alloc(&g->arena, n_in);
@@ -65,8 +65,11 @@ static rt_status step(sweep *s, const rt_node *node) {
   for (int i = 0; i < node->n_in && g->status == RT_OK; i++) {
     if (!dx[i] || !want[i]) continue;
     bool fits = dx[i]->type.rank == node->in[i]->type.rank;
-    for (int d = 0; fits && d < dx[i]->type.rank; d++) fits = !rt_dims_conflict(dx[i]->type.dim[d], node->in[i]->type.dim[d]);
-    if (!fits) return rt_fail(RT_E_INTERNAL, "%s %s: the gradient of input %d has another shape than the input", node->op->name, node->name, i);
+    for (int d = 0; fits && d < dx[i]->type.rank; d++)
+      fits = !rt_dims_conflict(dx[i]->type.dim[d], node->in[i]->type.dim[d]);
+    if (!fits)
+      return rt_fail(RT_E_INTERNAL, "%s %s: the gradient of input %d has another shape than the input", node->op->name,
+                     node->name, i);
     accumulate(s, node->in[i], dx[i]);
   }
   return rt_graph_status(g);
@@ -108,7 +111,8 @@ rt_status rt_gradients(rt_value *loss, rt_value *const *wrt, int n, rt_value **g
     return rt_fail(RT_E_SHAPE, "gradients: the loss %s must be a floating scalar, found %s", loss->name,
                    rt_type_text(g, &loss->type, text, sizeof text));
   for (int i = 0; i < n; i++)
-    if (!wrt[i] || wrt[i]->graph != g) return rt_fail(RT_E_ARGUMENT, "gradients: value %d is not of the loss's graph", i);
+    if (!wrt[i] || wrt[i]->graph != g)
+      return rt_fail(RT_E_ARGUMENT, "gradients: value %d is not of the loss's graph", i);
   sweep s = {.graph = g, .n = g->n_values};
   s.needed = rt_alloc_array((size_t)s.n, sizeof *s.needed);
   s.grad = rt_alloc_array((size_t)s.n, sizeof *s.grad);

@@ -7,7 +7,8 @@ static bool foldable(const rt_pass *pass, const rt_value *x) {
   if (!x->node || pass->uses[x->id] != 1) return false;
   if (x->node->op == RT_OP(linear)) return true;
   const rt_conv2d_attr *attr = x->node->attr;
-  return x->node->op == RT_OP(conv2d) && attr->activation == RT_ACTIVATION_NONE && (x->node->n_in < 4 || !x->node->in[3]);
+  return x->node->op == RT_OP(conv2d) && attr->activation == RT_ACTIVATION_NONE &&
+         (x->node->n_in < 4 || !x->node->in[3]);
 }
 
 /* r as a factor of the weight: [O] against [O, …]. */
@@ -26,16 +27,19 @@ static bool visit(rt_pass *pass, const rt_node *bn) {
   rt_graph *g = rw->to;
   rt_value *weight = rt_rewrite_value(rw, layer->in[1]), *mean = rt_rewrite_value(rw, bn->in[3]);
   rt_value *bias = layer->n_in > 2 && layer->in[2] ? rt_rewrite_value(rw, layer->in[2]) : NULL;
-  rt_value *deviation = rt_emit(g, RT_OP(add), bn->name, NULL, 2, rt_rewrite_value(rw, bn->in[4]), rt_scalar(g, norm->eps));
+  rt_value *deviation =
+      rt_emit(g, RT_OP(add), bn->name, NULL, 2, rt_rewrite_value(rw, bn->in[4]), rt_scalar(g, norm->eps));
   rt_unary_attr plain = {0};
   deviation = rt_emit(g, RT_OP(sqrt), bn->name, &plain, 1, deviation);
   rt_value *r = rt_emit(g, RT_OP(div), bn->name, NULL, 2, rt_rewrite_value(rw, bn->in[1]), deviation);
-  rt_value *folded = rt_emit(g, RT_OP(mul), bn->name, NULL, 2, weight, per_output(g, bn->name, r, layer->in[1]->type.rank));
-  rt_value *shift = bias ? rt_emit(g, RT_OP(sub), bn->name, NULL, 2, bias, mean)
-                         : rt_emit(g, RT_OP(neg), bn->name, &plain, 1, mean);
+  rt_value *folded =
+      rt_emit(g, RT_OP(mul), bn->name, NULL, 2, weight, per_output(g, bn->name, r, layer->in[1]->type.rank));
+  rt_value *shift =
+      bias ? rt_emit(g, RT_OP(sub), bn->name, NULL, 2, bias, mean) : rt_emit(g, RT_OP(neg), bn->name, &plain, 1, mean);
   shift = rt_emit(g, RT_OP(mul), bn->name, NULL, 2, shift, r);
   shift = rt_emit(g, RT_OP(add), bn->name, NULL, 2, shift, rt_rewrite_value(rw, bn->in[2]));
-  rt_value *in[4] = {rt_rewrite_value(rw, layer->in[0]), folded, shift, residual ? rt_rewrite_value(rw, bn->in[5]) : NULL};
+  rt_value *in[4] = {rt_rewrite_value(rw, layer->in[0]), folded, shift,
+                     residual ? rt_rewrite_value(rw, bn->in[5]) : NULL};
   rt_value *y;
   if (layer->op == RT_OP(conv2d)) {
     rt_conv2d_attr attr = *(const rt_conv2d_attr *)layer->attr;

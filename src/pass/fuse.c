@@ -21,7 +21,8 @@ static int activation_of(const rt_node *layer) {
 /* The layer that made this value, if nothing else reads the value and an activation can follow. */
 static const rt_node *open_layer(const rt_pass *pass, const rt_value *v) {
   const rt_node *n = v->node;
-  if (!n || v->index != 0 || pass->uses[v->id] != 1 || !is_layer(n) || activation_of(n) != RT_ACTIVATION_NONE) return NULL;
+  if (!n || v->index != 0 || pass->uses[v->id] != 1 || !is_layer(n) || activation_of(n) != RT_ACTIVATION_NONE)
+    return NULL;
   if (pass->scope && strncmp(n->name, pass->scope, strlen(pass->scope)) != 0) return NULL;
   return n;
 }

@@ -27,7 +27,8 @@ static rt_layout wanted(const rt_node *node, rt_value *const *in) {
   if (node->op->layout == RT_LAYOUT_ROW_MAJOR) return RT_ROW_MAJOR;
   if (node->op->layout == RT_LAYOUT_IMAGE) return RT_CHANNELS_LAST;
   for (int i = 0; i < node->n_in; i++)
-    if (in[i] && in[i]->type.rank == 4 && in[i]->kind == RT_VALUE_NODE && !rt_layouts_agree(&in[i]->type)) return in[i]->type.layout;
+    if (in[i] && in[i]->type.rank == 4 && in[i]->kind == RT_VALUE_NODE && !rt_layouts_agree(&in[i]->type))
+      return in[i]->type.layout;
   return RT_ROW_MAJOR;
 }
 

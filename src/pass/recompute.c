@@ -13,7 +13,8 @@ typedef struct again {
 static bool widens(const rt_node *node) {
   const rt_conv2d_attr *a = node->attr;
   const rt_type *x = &node->in[0]->type, *w = &node->in[1]->type;
-  bool pointwise = w->dim[2] == 1 && w->dim[3] == 1 && a->stride[0] == 1 && a->stride[1] == 1 && !a->padding[0] && !a->padding[1];
+  bool pointwise =
+      w->dim[2] == 1 && w->dim[3] == 1 && a->stride[0] == 1 && a->stride[1] == 1 && !a->padding[0] && !a->padding[1];
   return pointwise && a->groups == 1 && a->activation == RT_ACTIVATION_NONE && node->n_in < 4 && x->dim[1] > 0 &&
          w->dim[0] >= 2 * x->dim[1];
 }

@@ -14,11 +14,13 @@ static const rt_option options[] = {
     {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "sgd", 0, 0, "sgd|adamw", "how a step is made of a gradient"},
     {"momentum", RT_OPT_FLOAT, FIELD(momentum), "0.9", 0, 1, NULL, "of sgd"},
     {"nesterov", RT_OPT_BOOL, FIELD(nesterov), "false", 0, 0, NULL, "look ahead along the momentum (sgd)"},
-    {"weight_decay", RT_OPT_FLOAT, FIELD(weight_decay), "0", 0, 1e18, NULL, "L2 penalty (sgd), decoupled decay (adamw)"},
+    {"weight_decay", RT_OPT_FLOAT, FIELD(weight_decay), "0", 0, 1e18, NULL,
+     "L2 penalty (sgd), decoupled decay (adamw)"},
     {"beta1", RT_OPT_FLOAT, FIELD(beta1), "0.9", 0, 1, NULL, "decay of the mean of gradients (adamw)"},
     {"beta2", RT_OPT_FLOAT, FIELD(beta2), "0.999", 0, 1, NULL, "decay of the mean of squares (adamw)"},
     {"eps", RT_OPT_FLOAT, FIELD(eps), "1e-8", 0, 1, NULL, "keeps adamw's division finite"},
-    {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL, "make cheap activations again rather than keep them"},
+    {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL,
+     "make cheap activations again rather than keep them"},
     {0},
 };
 
@@ -33,7 +35,8 @@ typedef struct trained {
 static rt_status find_gradients(rt_graph *g, rt_value *loss, trained *t) {
   for (int i = 0; i < g->n_values; i++) {
     const rt_value *v = g->value[i];
-    if (v->kind == RT_VALUE_VARIABLE && v->var->segment == RT_SEGMENT_PARAMETER && v->var->trainable) t->parameter[t->n++] = g->value[i];
+    if (v->kind == RT_VALUE_VARIABLE && v->var->segment == RT_SEGMENT_PARAMETER && v->var->trainable)
+      t->parameter[t->n++] = g->value[i];
   }
   rt_status s = rt_gradients(loss, t->parameter, t->n, t->gradient);
   int kept = 0;
@@ -43,7 +46,8 @@ static rt_status find_gradients(rt_graph *g, rt_value *loss, trained *t) {
     t->gradient[kept++] = t->gradient[i];
   }
   t->n = kept;
-  if (s == RT_OK && !kept) s = rt_fail(RT_E_ARGUMENT, "train: the loss %s depends on no trainable parameter", loss->name);
+  if (s == RT_OK && !kept)
+    s = rt_fail(RT_E_ARGUMENT, "train: the loss %s depends on no trainable parameter", loss->name);
   return s;
 }
 
@@ -98,10 +102,12 @@ static rt_status add_optimizer(rt_graph *g, const trained *t, const train_option
     for (int j = 0; j < n_states[o->optimizer]; j++) in[n++] = state_of(g, t->parameter[i], states[o->optimizer][j]);
   }
   rt_optimizer_attr attr = {.nesterov = o->nesterov};
-  rt_value *out = rt_graph_add(g, o->optimizer == SGD ? RT_OP(sgd) : RT_OP(adamw), "optimizer", in, n, o->optimizer == SGD ? &attr : NULL);
+  rt_value *out = rt_graph_add(g, o->optimizer == SGD ? RT_OP(sgd) : RT_OP(adamw), "optimizer", in, n,
+                               o->optimizer == SGD ? &attr : NULL);
   for (int i = 0; i < t->n; i++) {
     assign(g, in[first + i * per], rt_output(out, i * (per - 1)));
-    for (int j = 0; j < n_states[o->optimizer]; j++) assign(g, in[first + i * per + 2 + j], rt_output(out, i * (per - 1) + 1 + j));
+    for (int j = 0; j < n_states[o->optimizer]; j++)
+      assign(g, in[first + i * per + 2 + j], rt_output(out, i * (per - 1) + 1 + j));
   }
   return rt_graph_status(g);
 }

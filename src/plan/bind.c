@@ -25,7 +25,8 @@ static rt_status unify(const rt_graph *g, const rt_value *v, const rt_feed *feed
   char why[128];
   if (feed->rank != v->type.rank) {
     char want[RT_TYPE_TEXT];
-    return rt_fail(RT_E_SHAPE, "input %s: expected %s, found rank %d", v->name, rt_type_text(g, &v->type, want, sizeof want), feed->rank);
+    return rt_fail(RT_E_SHAPE, "input %s: expected %s, found rank %d", v->name,
+                   rt_type_text(g, &v->type, want, sizeof want), feed->rank);
   }
   for (int i = 0; i < feed->rank; i++) {
     rt_dim d = v->type.dim[i];
@@ -52,7 +53,8 @@ static rt_status check_known(const rt_graph *g, const rt_feed *feeds, int n) {
     rt_nearest nearest = {.word = feeds[i].name};
     for (int j = 0; j < g->n_values; j++)
       if (g->value[j]->kind == RT_VALUE_INPUT) rt_nearest_offer(&nearest, g->value[j]->name);
-    return rt_fail(RT_E_UNKNOWN, "the graph has no input %s%s", feeds[i].name, rt_nearest_hint(&nearest, hint, sizeof hint));
+    return rt_fail(RT_E_UNKNOWN, "the graph has no input %s%s", feeds[i].name,
+                   rt_nearest_hint(&nearest, hint, sizeof hint));
   }
   return RT_OK;
 }
@@ -86,7 +88,13 @@ static rt_status infer_node(rt_bound *b, const rt_node *node) {
   rt_type *out = rt_bound_alloc(b, (size_t)node->n_out, sizeof *out);
   if (!in || !out) return RT_E_MEMORY;
   for (int i = 0; i < node->n_in; i++) in[i] = node->in[i] ? &b->type[node->in[i]->id] : NULL;
-  rt_infer c = {.op = node->op, .attr = node->attr, .name = node->name, .in = in, .n_in = node->n_in, .n_out = node->n_out, .out = out};
+  rt_infer c = {.op = node->op,
+                .attr = node->attr,
+                .name = node->name,
+                .in = in,
+                .n_in = node->n_in,
+                .n_out = node->n_out,
+                .out = out};
   rt_status s = node->op->infer(&c);
   for (int i = 0; i < node->n_out && s == RT_OK; i++) {
     out[i].layout = node->out[i]->type.layout;

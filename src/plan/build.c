@@ -13,16 +13,16 @@ typedef struct draft {
 typedef struct builder {
   rt_bound *b;
   const rt_graph *g;
-  draft *node;       /* by node id */
-  bool *needed;      /* by value id: some step reads its data */
-  bool *derived;     /* by value id */
+  draft *node;   /* by node id */
+  bool *needed;  /* by value id: some step reads its data */
+  bool *derived; /* by value id */
   const rt_var **assigned;
   int n_assigned;
   struct made_pack {
     const rt_value *source;
     uint64_t key;
     int buffer;
-  } *packs;
+  } * packs;
   int n_packs;
 } builder;
 
@@ -44,7 +44,13 @@ static rt_status choose(builder *k, const rt_node *node, rt_kernels policy) {
   if (!site || !in || !out) return RT_E_MEMORY;
   for (int i = 0; i < node->n_in; i++) in[i] = node->in[i] ? &b->type[node->in[i]->id] : NULL;
   for (int i = 0; i < node->n_out; i++) out[i] = b->type[node->out[i]->id];
-  *site = (rt_site){.op = node->op, .attr = node->attr, .name = node->name, .in = in, .out = out, .n_in = node->n_in, .n_out = node->n_out};
+  *site = (rt_site){.op = node->op,
+                    .attr = node->attr,
+                    .name = node->name,
+                    .in = in,
+                    .out = out,
+                    .n_in = node->n_in,
+                    .n_out = node->n_out};
   rt_status s = rt_kernel_choose(site, policy, &k->node[node->id].kernel);
   if (s == RT_OK) k->node[node->id].site = site;
   return s;
@@ -72,7 +78,8 @@ static const rt_pack *pack_of(const builder *k, const rt_node *node, int input) 
 /* Where a pack reads from: the f32 value itself when the input is only its cast. */
 static const rt_value *pack_source(const rt_pack *pack, const rt_value *v) {
   const rt_node *cast = v->node;
-  if (cast && cast->op == RT_OP(cast) && v->type.dtype != pack->source && cast->in[0]->type.dtype == pack->source) return cast->in[0];
+  if (cast && cast->op == RT_OP(cast) && v->type.dtype != pack->source && cast->in[0]->type.dtype == pack->source)
+    return cast->in[0];
   return v;
 }
 
@@ -88,7 +95,8 @@ static void mark_needed(builder *k) {
     for (int j = 0; j < node->n_in; j++) {
       const rt_value *v = node->in[j];
       const rt_pack *pack = v ? pack_of(k, node, j) : NULL;
-      if (v && !shape_only(node, j) && !(node->op->effect && j == 0)) k->needed[(pack ? pack_source(pack, v) : v)->id] = true;
+      if (v && !shape_only(node, j) && !(node->op->effect && j == 0))
+        k->needed[(pack ? pack_source(pack, v) : v)->id] = true;
     }
   }
 }
@@ -132,8 +140,10 @@ static rt_status value_buffers(builder *k) {
   rt_bound *b = k->b;
   for (int i = 0; i < k->g->n_values; i++) {
     const rt_value *v = k->g->value[i];
-    static const rt_place places[] = {[RT_VALUE_INPUT] = RT_PLACE_FEED, [RT_VALUE_VARIABLE] = RT_PLACE_VARIABLE,
-                                      [RT_VALUE_CONSTANT] = RT_PLACE_CONSTANT, [RT_VALUE_NODE] = RT_PLACE_ARENA};
+    static const rt_place places[] = {[RT_VALUE_INPUT] = RT_PLACE_FEED,
+                                      [RT_VALUE_VARIABLE] = RT_PLACE_VARIABLE,
+                                      [RT_VALUE_CONSTANT] = RT_PLACE_CONSTANT,
+                                      [RT_VALUE_NODE] = RT_PLACE_ARENA};
     b->buffer[i] = -1;
     if (v->kind == RT_VALUE_NODE && (v->node->op->effect || is_view(k, v->node))) { /* producers have smaller ids */
       b->buffer[i] = b->buffer[v->node->in[v->node->op->effect ? 1 : 0]->id];
@@ -230,7 +240,8 @@ static rt_status watch(builder *k) {
   b->seen = rt_bound_alloc(b, (size_t)k->g->n_values + 1, sizeof *b->seen);
   if (!b->watched || !b->seen) return RT_E_MEMORY;
   for (int i = 0; i < k->g->n_values; i++)
-    if (k->g->value[i]->kind == RT_VALUE_VARIABLE && k->derived[i] && k->needed[i]) b->watched[b->n_watched++] = k->g->value[i]->var;
+    if (k->g->value[i]->kind == RT_VALUE_VARIABLE && k->derived[i] && k->needed[i])
+      b->watched[b->n_watched++] = k->g->value[i]->var;
   return RT_OK;
 }
 

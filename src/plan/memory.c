@@ -31,7 +31,8 @@ static void lifetimes(rt_bound *b) {
   }
   for (int i = 0; i < b->n_buffers; i++) {
     rt_buffer *buffer = &b->buffers[i];
-    if (buffer->place == RT_PLACE_ARENA && buffer->first >= 0 && buffer->first < b->n_prologue && buffer->last >= b->n_prologue)
+    if (buffer->place == RT_PLACE_ARENA && buffer->first >= 0 && buffer->first < b->n_prologue &&
+        buffer->last >= b->n_prologue)
       buffer->place = RT_PLACE_PERSISTENT;
   }
 }
@@ -78,7 +79,8 @@ static rt_status copy_step(rt_bound *b, const rt_node *assign, int from, int to)
 static bool written_in_place(const rt_bound *b, int value, int var) {
   const rt_buffer *buffer = &b->buffers[value];
   int out = 0, p = producer(b, value, &out);
-  if (buffer->place != RT_PLACE_ARENA || buffer->pinned || p < b->n_prologue || buffer->bytes != b->buffers[var].bytes) return false;
+  if (buffer->place != RT_PLACE_ARENA || buffer->pinned || p < b->n_prologue || buffer->bytes != b->buffers[var].bytes)
+    return false;
   const rt_step *step = &b->steps[p];
   if (step->kind != RT_STEP_KERNEL) return false;
   int own = step->node->op->inplace ? step->node->op->inplace(step->n_in, out) : -1;
@@ -96,7 +98,8 @@ static rt_status place_assigns(rt_bound *b) {
     int from = b->buffer[node->in[1]->id], to = b->buffer[node->in[0]->id];
     for (int j = 0; j < b->n_steps; j++)
       if (b->steps[j].kind == RT_STEP_COPY && b->steps[j].out_buffer[0] == from)
-        return rt_fail(RT_E_UNSUPPORTED, "assign %s: %s is assigned from another variable in the same step; copy one of them first",
+        return rt_fail(RT_E_UNSUPPORTED,
+                       "assign %s: %s is assigned from another variable in the same step; copy one of them first",
                        node->name, node->in[1]->name);
     rt_status s = copy_step(b, node, from, to);
     if (s != RT_OK) return s;
@@ -120,8 +123,8 @@ static rt_status place_assigns(rt_bound *b) {
 
 static bool may_take_over(const rt_bound *b, const rt_step *step, int index, int in, int out) {
   const rt_buffer *from = &b->buffers[step->in_buffer[in]], *to = &b->buffers[step->out_buffer[out]];
-  if (from->place != RT_PLACE_ARENA || to->place != RT_PLACE_ARENA || from->pinned || from->last != index || from->first == index ||
-      from->bytes != to->bytes || to->first != index)
+  if (from->place != RT_PLACE_ARENA || to->place != RT_PLACE_ARENA || from->pinned || from->last != index ||
+      from->first == index || from->bytes != to->bytes || to->first != index)
     return false;
   for (int j = 0; j < step->n_in; j++)
     if (j != in && step->in_buffer[j] == step->in_buffer[in]) return false;

@@ -64,8 +64,8 @@ static rt_status too_large(const rt_bound *b, const rt_value *largest, const cha
   char text[RT_TYPE_TEXT];
   const rt_type *type = &b->type[largest->id];
   return rt_fail(RT_E_MEMORY,
-                 "these shapes need %s%" PRId64 " bytes and %" PRId64 " are available; the largest piece is at %s, %s, %" PRId64
-                 " bytes. Use a smaller batch.",
+                 "these shapes need %s%" PRId64 " bytes and %" PRId64
+                 " are available; the largest piece is at %s, %s, %" PRId64 " bytes. Use a smaller batch.",
                  least, need, have, largest->name, rt_type_text(NULL, type, text, sizeof text), rt_type_bytes(type));
 }
 
@@ -223,11 +223,18 @@ static rt_status run_step(rt_bound *b, rt_step *step) {
     return RT_OK;
   }
   if (step->kernel) {
-    rt_kernel_call call = {step->site, step->in, step->out_view, step->workspace < 0 ? NULL : b->buffers[step->workspace].data};
+    rt_kernel_call call = {step->site, step->in, step->out_view,
+                           step->workspace < 0 ? NULL : b->buffers[step->workspace].data};
     return step->kernel->run(&call);
   }
   const rt_node *node = step->node;
-  rt_call call = {.op = node->op, .attr = node->attr, .name = node->name, .in = step->in, .out = step->out_view, .n_in = step->n_in, .n_out = step->n_out};
+  rt_call call = {.op = node->op,
+                  .attr = node->attr,
+                  .name = node->name,
+                  .in = step->in,
+                  .out = step->out_view,
+                  .n_in = step->n_in,
+                  .n_out = step->n_out};
   return node->op->reference(&call);
 }
 
@@ -325,9 +332,14 @@ rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out) {
   const rt_bound *b = plan->bounds;
   const rt_step *step = &b->steps[i];
   static const char *const kinds[] = {NULL, "pack", "copy"};
-  *out = (rt_step_info){.name = step->node->name, .op = kinds[step->kind] ? kinds[step->kind] : step->node->op->name,
-                        .kernel = step->kind == RT_STEP_KERNEL ? (step->kernel ? step->kernel->name : "reference") : kinds[step->kind],
-                        .seconds = step->seconds, .runs = step->runs, .flops = step_flops(step), .bytes = step_bytes(b, step)};
+  *out = (rt_step_info){.name = step->node->name,
+                        .op = kinds[step->kind] ? kinds[step->kind] : step->node->op->name,
+                        .kernel = step->kind == RT_STEP_KERNEL ? (step->kernel ? step->kernel->name : "reference")
+                                                               : kinds[step->kind],
+                        .seconds = step->seconds,
+                        .runs = step->runs,
+                        .flops = step_flops(step),
+                        .bytes = step_bytes(b, step)};
   const rt_value *v = step->kind == RT_STEP_PACK ? step->node->in[step->pack->input] : step->node->out[0];
   const rt_type *t = &b->type[v->id];
   out->dtype = t->dtype;

@@ -41,7 +41,7 @@ typedef struct rt_step {
   const rt_pack *pack;     /* of RT_STEP_PACK */
   int n_in, n_out;
   rt_tensor *in_view, *out_view;
-  const rt_tensor **in; /* into in_view; NULL where an optional input is left out */
+  const rt_tensor **in;        /* into in_view; NULL where an optional input is left out */
   int *in_buffer, *out_buffer; /* -1: none */
   int workspace;               /* buffer; -1: none */
   double seconds;

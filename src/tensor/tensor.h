@@ -36,8 +36,8 @@ typedef struct rt_tensor {
 } rt_tensor;
 
 rt_type rt_type_of(rt_dtype dtype, int rank, const rt_dim *dim);
-bool rt_type_bound(const rt_type *type);                    /* no symbols left */
-bool rt_same_shape(const rt_type *a, const rt_type *b);      /* the same dimensions, symbols included */
+bool rt_type_bound(const rt_type *type);                /* no symbols left */
+bool rt_same_shape(const rt_type *a, const rt_type *b); /* the same dimensions, symbols included */
 /* Elements or bytes of a bound type; -1 when it overflows. */
 int64_t rt_type_elements(const rt_type *type);
 int64_t rt_type_bytes(const rt_type *type);

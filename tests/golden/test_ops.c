@@ -82,8 +82,7 @@ static rt_value *add_input(run *r, const cJSON *input, const char *name) {
   cJSON_ArrayForEach(item, values) rt_store_at(&t, i++, item->valuedouble);
   if (cJSON_IsTrue(get(input, "variable"))) {
     r->n_feeds--; /* the slot is reused: the store has copied the data */
-    rt_value *v =
-        rt_statistic(r->graph, name, type.dtype, rank, r->dim[slot], (rt_init){.kind = RT_INIT_ZERO});
+    rt_value *v = rt_statistic(r->graph, name, type.dtype, rank, r->dim[slot], (rt_init){.kind = RT_INIT_ZERO});
     if (v) rt_store_set(r->store, name, r->data[slot], bytes);
     free(r->data[slot]);
     return v;
@@ -107,8 +106,7 @@ static rt_value *add_loss(run *r, rt_value *first) {
     rt_tensor t = rt_tensor_view(&type, c);
     for (int64_t k = 0; k < n; k++) rt_store_at(&t, k, cos(0.37 * (double)k + 0.11 * item->valueint));
     rt_value *weighted = rt_mul(r->graph, y, rt_constant(r->graph, type.dtype, type.rank, type.dim, c));
-    if (weighted &&
-        type.dtype != r->mode->dtype) { /* a cast's output: its loss goes on in the mode's precision */
+    if (weighted && type.dtype != r->mode->dtype) { /* a cast's output: its loss goes on in the mode's precision */
       char to[32];
       snprintf(to, sizeof to, "dtype=%s", rt_dtype_name(r->mode->dtype));
       weighted = rt_apply(r->graph, "cast", NULL, &weighted, 1, to);
@@ -150,8 +148,7 @@ static bool compare(const run *r, const char *name, const cJSON *values) {
   cJSON_ArrayForEach(item, values) {
     double got = rt_load(&t, i), want = item->valuedouble;
     if (!(fabs(got - want) <= r->mode->relative * fabs(want) + r->mode->absolute * largest)) {
-      snprintf(message, sizeof message, "%s[%lld] is %.12g, PyTorch has %.12g", name, (long long)i, got,
-               want);
+      snprintf(message, sizeof message, "%s[%lld] is %.12g, PyTorch has %.12g", name, (long long)i, got, want);
       describe(r, message);
       return false;
     }
@@ -183,8 +180,7 @@ static rt_value *add_steps(run *r, rt_value **in, int n_in, rt_value *y) {
       in[(int)strtol(item->string, NULL, 10)] = add_input(r, item, name);
     }
     k++;
-    y = rt_apply(r->graph, get(r->json, "op")->valuestring, NULL, in, n_in,
-                 get(r->json, "options")->valuestring);
+    y = rt_apply(r->graph, get(r->json, "op")->valuestring, NULL, in, n_in, get(r->json, "options")->valuestring);
     if (!y) return NULL;
   }
   return y;
@@ -205,8 +201,8 @@ static bool check(run *r) {
     }
     n_in++;
   }
-  rt_value *y = rt_apply(r->graph, get(r->json, "op")->valuestring, "op", in, n_in,
-                         get(r->json, "options")->valuestring);
+  rt_value *y =
+      rt_apply(r->graph, get(r->json, "op")->valuestring, "op", in, n_in, get(r->json, "options")->valuestring);
   if (y) y = add_steps(r, in, n_in, y);
   bool good = y != NULL;
   int o = 0;

@@ -32,8 +32,7 @@ static uint64_t mixed(uint64_t hash, int64_t i) {
 static float *formula(const char *name, int64_t n, double center, double width) {
   float *v = malloc((size_t)n * sizeof *v);
   uint64_t hash = rt_hash_text(name);
-  for (int64_t i = 0; i < n; i++)
-    v[i] = (float)(center + width * (2 * ((double)(mixed(hash, i) >> 11) * 0x1p-53) - 1));
+  for (int64_t i = 0; i < n; i++) v[i] = (float)(center + width * (2 * ((double)(mixed(hash, i) >> 11) * 0x1p-53) - 1));
   return v;
 }
 
@@ -56,8 +55,8 @@ static void fill_store(rt_store *store) {
     else
       data = formula(v.name, n, 0, 0.1);
     const cJSON *moved;
-    cJSON_ArrayForEach(moved, get(get(golden, "moved"), v.name))
-        data[cJSON_GetArrayItem(moved, 0)->valueint] = (float)cJSON_GetArrayItem(moved, 1)->valuedouble;
+    cJSON_ArrayForEach(moved, get(get(golden, "moved"), v.name)) data[cJSON_GetArrayItem(moved, 0)->valueint] =
+        (float)cJSON_GetArrayItem(moved, 1)->valuedouble;
     assert_int_equal(rt_store_set(store, v.name, data, (size_t)n * sizeof *data), RT_OK);
     free(data);
   }
@@ -183,8 +182,7 @@ static void test_first_step(void **state) {
     if (strncmp(which, "gradient", 8) == 0) {
       v = result(plan, which, &size);
     } else { /* running statistics, after the step */
-      for (size = 64;
-           rt_store_get(store, which, statistic, (size_t)size * sizeof *statistic) != RT_OK && size < 512;)
+      for (size = 64; rt_store_get(store, which, statistic, (size_t)size * sizeof *statistic) != RT_OK && size < 512;)
         size *= 2;
       v = statistic;
     }
@@ -193,8 +191,7 @@ static void test_first_step(void **state) {
     if (!(d <= bound)) print_error("%s: relative distance %.1e\n", which, d);
     wrong += !(d <= bound);
   }
-  print_message("%d tensors, the furthest is at %.1e\n", cJSON_GetArraySize(get(golden, "tensors")),
-                furthest);
+  print_message("%d tensors, the furthest is at %.1e\n", cJSON_GetArraySize(get(golden, "tensors")), furthest);
   assert_int_equal(wrong, 0);
   rt_plan_free(plan);
   rt_graph_free(g);

@@ -6,12 +6,12 @@
 #include "cases.h"
 #include "kernel/kernel.h"
 
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 
 #define OK(call) \
@@ -113,7 +113,8 @@ static rt_value *loss_of(fixture *f, const rt_node *node) {
   return total;
 }
 
-static void check_derivative(const rt_op *op, const char *text, int input, fixture *forward, test_case *c, const double *gradient) {
+static void check_derivative(const rt_op *op, const char *text, int input, fixture *forward, test_case *c,
+                             const double *gradient) {
   const double step = 1e-5;
   test_input *in = &c->input[input];
   rt_tensor t = rt_tensor_view(&in->type, in->data);
@@ -130,11 +131,12 @@ static void check_derivative(const rt_op *op, const char *text, int input, fixtu
     norm += expected * expected;
     distance += (expected - found) * (expected - found);
     if (!(fabs(expected - found) <= 1e-5 * (1 + fabs(expected))))
-      fail_msg("%s, case \"%s\": gradient of input %d at element %lld: finite difference %.9g, found %.9g", op->name, text, input,
-               (long long)i, expected, found);
+      fail_msg("%s, case \"%s\": gradient of input %d at element %lld: finite difference %.9g, found %.9g", op->name,
+               text, input, (long long)i, expected, found);
   }
   if (!(sqrt(distance) <= 1e-6 * (1 + sqrt(norm))))
-    fail_msg("%s, case \"%s\": gradient of input %d is %.3g off in norm %.3g", op->name, text, input, sqrt(distance), sqrt(norm));
+    fail_msg("%s, case \"%s\": gradient of input %d is %.3g off in norm %.3g", op->name, text, input, sqrt(distance),
+             sqrt(norm));
 }
 
 static void check_gradient(const rt_op *op, const char *text) {
@@ -194,8 +196,8 @@ static double tolerance(rt_dtype tested) { return tested == RT_BF16 ? 1.2e-2 : 2
 
 /* Of one node's output: distance to the reference against the size of both, so that cancelled sums aren't judged by
  * their own size. */
-static void compare(const rt_op *op, const char *text, rt_dtype tested, const char *kernel, const char *output, const double *expected,
-                    const double *found, int64_t n) {
+static void compare(const rt_op *op, const char *text, rt_dtype tested, const char *kernel, const char *output,
+                    const double *expected, const double *found, int64_t n) {
   double most = 0, square = 0, off = 0;
   for (int64_t i = 0; i < n; i++) {
     square += expected[i] * expected[i];
@@ -206,12 +208,12 @@ static void compare(const rt_op *op, const char *text, rt_dtype tested, const ch
     double distance = fabs(expected[i] - found[i]);
     off += distance * distance;
     if (!(distance <= 2 * tolerance(tested) * scale))
-      fail_msg("%s by %s, %s, case \"%s\": %s[%lld]: reference %.9g, found %.9g", op->name, kernel, rt_dtype_name(tested), text, output,
-               (long long)i, expected[i], found[i]);
+      fail_msg("%s by %s, %s, case \"%s\": %s[%lld]: reference %.9g, found %.9g", op->name, kernel,
+               rt_dtype_name(tested), text, output, (long long)i, expected[i], found[i]);
   }
   if (!(sqrt(off) <= tolerance(tested) * (sqrt(square) + 1e-3)))
-    fail_msg("%s by %s, %s, case \"%s\": %s: relative distance %.3g", op->name, kernel, rt_dtype_name(tested), text, output,
-             sqrt(off / (square + 1e-30)));
+    fail_msg("%s by %s, %s, case \"%s\": %s: relative distance %.3g", op->name, kernel, rt_dtype_name(tested), text,
+             output, sqrt(off / (square + 1e-30)));
 }
 
 /* Returns whether a kernel of its own ran. */
@@ -278,7 +280,8 @@ static void errors(void **state) {
       OK(rt_graph_new(store, &g));
       rt_value *y = test_case_build(&c, op, g);
       if (y || rt_graph_status(g) == RT_OK) fail_msg("%s, case \"%s\": was accepted", op->name, *text);
-      if (!strstr(rt_error(), c.fragment)) fail_msg("%s, case \"%s\": the sentence is: %s", op->name, *text, rt_error());
+      if (!strstr(rt_error(), c.fragment))
+        fail_msg("%s, case \"%s\": the sentence is: %s", op->name, *text, rt_error());
       rt_graph_free(g);
       rt_store_free(store);
       test_case_release(&c);

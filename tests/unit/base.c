@@ -4,11 +4,11 @@
 #include "base/thread.h"
 #include "tensor/tensor.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 /* Known answers of Random123's own test file (kat_vectors, philox4x32-10). */
 static void philox(void **state) {
@@ -63,7 +63,8 @@ static void options(void **state) {
   rt_arena arena = {0};
   sample s = {0};
   rt_strbuf printed = {0};
-  assert_int_equal(rt_options_parse(table, &s, " pair=2,3 list=4,-5,6 on=true  kind=tanh text=a=b", &arena, "t"), RT_OK);
+  assert_int_equal(rt_options_parse(table, &s, " pair=2,3 list=4,-5,6 on=true  kind=tanh text=a=b", &arena, "t"),
+                   RT_OK);
   assert_true(s.count == 3 && s.pair[0] == 2 && s.pair[1] == 3 && s.list.n == 3 && s.list.v[1] == -5);
   assert_true(s.on && s.kind == 1 && s.rate == 0.5);
   assert_string_equal(s.text, "a=b");
@@ -73,11 +74,16 @@ static void options(void **state) {
   static const struct {
     const char *text, *fragment;
   } bad[] = {
-      {"cuont=2", "t: unknown option cuont (did you mean count?)"}, {"count=0", "outside 1 to 10"},
-      {"count=2,3", "one number"},                                {"count=x", "whole number"},
-      {"count=99999999999999999999", "whole number"},               {"pair=1,2,3", "one or two"},
-      {"rate=nan", "expected a number"},                            {"rate=1.5", "outside 0 to 1"},
-      {"on=maybe", "true or false"},                                {"kind=tan", "one of none|tanh"},
+      {"cuont=2", "t: unknown option cuont (did you mean count?)"},
+      {"count=0", "outside 1 to 10"},
+      {"count=2,3", "one number"},
+      {"count=x", "whole number"},
+      {"count=99999999999999999999", "whole number"},
+      {"pair=1,2,3", "one or two"},
+      {"rate=nan", "expected a number"},
+      {"rate=1.5", "outside 0 to 1"},
+      {"on=maybe", "true or false"},
+      {"kind=tan", "one of none|tanh"},
       {"list=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "more than"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -93,8 +99,8 @@ static void small_floats(void **state) {
     if ((h & 0x7C00) != 0x7C00) assert_int_equal(rt_f32_to_f16(rt_f16_to_f32((uint16_t)h)), h);
     if ((h & 0x7F80) != 0x7F80) assert_int_equal(rt_f32_to_bf16(rt_bf16_to_f32((uint16_t)h)), h);
   }
-  assert_int_equal(rt_f32_to_bf16(1 + 0x1p-8f), 0x3F80);           /* a tie: down to even */
-  assert_int_equal(rt_f32_to_bf16(1 + 3 * 0x1p-8f), 0x3F82);       /* a tie: up to even */
+  assert_int_equal(rt_f32_to_bf16(1 + 0x1p-8f), 0x3F80);     /* a tie: down to even */
+  assert_int_equal(rt_f32_to_bf16(1 + 3 * 0x1p-8f), 0x3F82); /* a tie: up to even */
   assert_int_equal(rt_f32_to_f16(1 + 0x1p-11f), 0x3C00);
   assert_int_equal(rt_f32_to_f16(65519.0f), 0x7BFF);
   assert_int_equal(rt_f32_to_f16(65520.0f), 0x7C00);
@@ -134,7 +140,8 @@ static void parallel(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(philox),       cmocka_unit_test(draws), cmocka_unit_test(options),
-                                     cmocka_unit_test(small_floats), cmocka_unit_test(views), cmocka_unit_test(parallel)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(philox),  cmocka_unit_test(draws),
+                                     cmocka_unit_test(options), cmocka_unit_test(small_floats),
+                                     cmocka_unit_test(views),   cmocka_unit_test(parallel)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,12 +2,12 @@
 #include "base/alloc.h"
 #include "plan/plan.h"
 
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -283,9 +283,11 @@ static void allocations_fail(void **state) {
       rt_alloc_fail_after(-1);
       end(&f);
       rt_heap_counts(&ignored, &left);
-      if (left != live) fail_msg("allocation %lld failed, and %lld blocks leaked", (long long)n, (long long)(left - live));
+      if (left != live)
+        fail_msg("allocation %lld failed, and %lld blocks leaked", (long long)n, (long long)(left - live));
       if (s == RT_OK) break;
-      if (s != RT_E_MEMORY) fail_msg("allocation %lld failed, and the status is %s: %s", (long long)n, rt_status_name(s), rt_error());
+      if (s != RT_E_MEMORY)
+        fail_msg("allocation %lld failed, and the status is %s: %s", (long long)n, rt_status_name(s), rt_error());
       assert_true(n < 5000);
     }
     assert_true(n > 20);
@@ -297,7 +299,11 @@ static void memory_is_refused_before_it_is_taken(void **state) {
   fixture f = begin();
   OK(compile_training(&f, false));
   int64_t shape[] = {(int64_t)1 << 33, 3, 8, 8}, huge[] = {INT64_MAX / 4, 3, 8, 8};
-  rt_feed feeds[] = {{"x", 4, shape, NULL}, {"target", 1, shape, NULL}, {"lr", 0, NULL, NULL}, {"dropout_seed", 0, NULL, NULL}, {"step", 0, NULL, NULL}};
+  rt_feed feeds[] = {{"x", 4, shape, NULL},
+                     {"target", 1, shape, NULL},
+                     {"lr", 0, NULL, NULL},
+                     {"dropout_seed", 0, NULL, NULL},
+                     {"step", 0, NULL, NULL}};
   assert_int_equal(rt_plan_bind(f.plan, feeds, 5), RT_E_MEMORY);
   assert_non_null(strstr(rt_error(), "bytes"));
   assert_non_null(strstr(rt_error(), "the largest piece is at"));
@@ -309,7 +315,8 @@ static void memory_is_refused_before_it_is_taken(void **state) {
 static void bad_feeds(void **state) {
   fixture f = begin();
   float x[4] = {0};
-  rt_mark_output(f.graph, "y", rt_relu(f.graph, rt_input(f.graph, "x", RT_F32, 2, (rt_dim[]){rt_symbol(f.graph, "n"), 2})));
+  rt_mark_output(f.graph, "y",
+                 rt_relu(f.graph, rt_input(f.graph, "x", RT_F32, 2, (rt_dim[]){rt_symbol(f.graph, "n"), 2})));
   OK(rt_plan_new(f.graph, NULL, &f.plan));
   struct {
     rt_feed feed;
@@ -335,9 +342,15 @@ static void bad_feeds(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(assign_reads_old), cmocka_unit_test(assign_twice_is_refused), cmocka_unit_test(prologue_follows_versions),
-      cmocka_unit_test(symbolic_attention), cmocka_unit_test(training), cmocka_unit_test(inference), cmocka_unit_test(allocations_fail),
-      cmocka_unit_test(memory_is_refused_before_it_is_taken), cmocka_unit_test(bad_feeds),
+      cmocka_unit_test(assign_reads_old),
+      cmocka_unit_test(assign_twice_is_refused),
+      cmocka_unit_test(prologue_follows_versions),
+      cmocka_unit_test(symbolic_attention),
+      cmocka_unit_test(training),
+      cmocka_unit_test(inference),
+      cmocka_unit_test(allocations_fail),
+      cmocka_unit_test(memory_is_refused_before_it_is_taken),
+      cmocka_unit_test(bad_feeds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
