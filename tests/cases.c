@@ -3,7 +3,6 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 
-#include <cmocka.h>
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
 
 typedef struct spec {
   char kind[8], modifier[16];

@@ -4,11 +4,12 @@
 #include "base/thread.h"
 #include "tensor/tensor.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
 
 /* Known answers of Random123's own test file (kat_vectors, philox4x32-10). */
 static void philox(void **state) {
