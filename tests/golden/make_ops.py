@@ -313,6 +313,18 @@ def norms():
     batch_norm((3, 2, 7), momentum=0.5)
     batch_norm((2, 17, 3, 1), relu=True)
 
+    def apply(v, w, b, mean, invstd, r=None):
+        c = (1, -1, 1, 1)
+        y = (v - mean.view(c)) * (invstd * w).view(c) + b.view(c)
+        return y if r is None else F.relu(y + r)
+
+    def fixed(*shape):
+        return Fixed(x(*shape))
+
+    statistics = [fixed(3), fixed(3), fixed(3), Fixed(positive(3))]
+    case("batch_norm_apply", "", [fixed(2, 3, 5, 4)] + statistics, apply)
+    case("batch_norm_apply", "activation=relu", [fixed(2, 3, 5, 4)] + statistics + [fixed(2, 3, 5, 4)], apply)
+
     def layer_norm(v, w=None, b=None, eps=1e-5):
         mean, var = v.mean(-1), v.var(-1, unbiased=False)
         return F.layer_norm(v, v.shape[-1:], w, b, eps), mean, 1 / torch.sqrt(var + eps)
