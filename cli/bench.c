@@ -63,7 +63,10 @@ static rt_status measure(const network *net, const rt_feed *feeds, int n, timing
   double begin = 0;
   for (int i = -WARM_UP; s == RT_OK && i < MOST_STEPS; i++) {
     double start = now();
-    if (i == 0) begin = start;
+    if (i == 0) {
+      begin = start;
+      rt_plan_reset_profile(net->plan);
+    }
     if (i >= LEAST_STEPS && start - begin > seconds) break;
     s = rt_plan_run(net->plan, feeds, n);
     if (i >= 0) t->step[t->n++] = now() - start;

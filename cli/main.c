@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,13 +83,14 @@ static int help(FILE *out, int status) {
 
 static int set_flag(const flag *f, const char *value) {
   char *end = NULL;
+  errno = 0;
   switch (f->kind) {
   case FLAG_BOOL: *(bool *)f->target = true; return EXIT_DONE;
   case FLAG_TEXT: *(const char **)f->target = value; return EXIT_DONE;
   case FLAG_INT: *(int64_t *)f->target = strtoll(value, &end, 10); break;
   case FLAG_FLOAT: *(double *)f->target = strtod(value, &end); break;
   }
-  if (end == value || *end)
+  if (end == value || *end || errno)
     return complain_usage("--%s %s: expected a %snumber", f->name, value, f->kind == FLAG_INT ? "whole " : "");
   return EXIT_DONE;
 }

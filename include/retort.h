@@ -236,6 +236,8 @@ typedef struct rt_step_info {
   int64_t runs;
   double flops, bytes; /* of one run: arithmetic, and memory read and written at least once */
 } rt_step_info;
+/* Forget what was timed so far: after a warm-up. */
+RT_API void rt_plan_reset_profile(rt_plan *plan);
 /* Steps of the binding that ran last. */
 RT_API int rt_plan_steps(const rt_plan *plan);
 RT_API rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out);

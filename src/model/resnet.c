@@ -58,7 +58,7 @@ static rt_value *block(rt_graph *g, rt_value *x, bool bottleneck, int64_t width,
 static rt_value *build(rt_graph *g, rt_value *x, const void *variant, const void *opts) {
   const resnet_variant *v = variant;
   const resnet_options *o = opts;
-  char name[16], text[RT_TYPE_TEXT];
+  char name[32], text[RT_TYPE_TEXT];
   if (x->type.rank != 4 || x->type.dim[1] <= 0)
     return rt_graph_failed(g, rt_fail(RT_E_SHAPE, "resnet: its input must be N×C×H×W with C known, found %s",
                                       rt_type_text(g, &x->type, text, sizeof text)));

@@ -251,7 +251,7 @@ static rt_status run_steps(const rt_plan *plan, rt_bound *b, int begin, int end)
 }
 
 static bool prologue_is_stale(rt_bound *b) {
-  bool stale = b->n_prologue > 0 && b->n_watched == 0 && b->steps[0].runs == 0; /* constants only: once */
+  bool stale = !b->prologue_ran;
   for (int i = 0; i < b->n_watched; i++) {
     stale |= b->seen[i] != b->watched[i]->version;
     b->seen[i] = b->watched[i]->version;
@@ -262,7 +262,7 @@ static bool prologue_is_stale(rt_bound *b) {
 static rt_status run_prologue(const rt_plan *plan, rt_bound *b) {
   if (!prologue_is_stale(b)) return RT_OK;
   rt_status s = run_steps(plan, b, 0, b->n_prologue);
-  for (int i = 0; s != RT_OK && i < b->n_watched; i++) b->seen[i] = 0; /* again next time */
+  b->prologue_ran = s == RT_OK;
   return s;
 }
 
@@ -307,6 +307,14 @@ rt_memory rt_plan_memory(const rt_plan *plan) {
     if (b->arena_bytes > m.arena) m.arena = b->arena_bytes;
   }
   return m;
+}
+
+void rt_plan_reset_profile(rt_plan *plan) {
+  for (rt_bound *b = plan->bounds; b; b = b->next)
+    for (int i = 0; i < b->n_steps; i++) {
+      b->steps[i].runs = 0;
+      b->steps[i].seconds = 0;
+    }
 }
 
 int rt_plan_steps(const rt_plan *plan) { return plan->bounds ? plan->bounds->n_steps : 0; }

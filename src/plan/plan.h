@@ -74,6 +74,7 @@ typedef struct rt_bound {
   rt_var **watched; /* variables that the prologue reads, and the versions it last saw */
   uint64_t *seen;
   int n_watched;
+  bool prologue_ran;
 } rt_bound;
 
 /* Bind the symbols to what the feeds say. *out owns everything. */

@@ -162,7 +162,7 @@ static rt_value *small_network(rt_graph *g, rt_value **loss) {
   return logits;
 }
 
-static rt_status compile_training(fixture *f, bool bf16) {
+static rt_status compile_with(fixture *f, bool bf16, const char *options) {
   rt_value *loss;
   rt_value *logits = small_network(f->graph, &loss);
   rt_mark_output(f->graph, "logits", logits);
@@ -170,10 +170,14 @@ static rt_status compile_training(fixture *f, bool bf16) {
   rt_status s = rt_graph_status(f->graph);
   if (s == RT_OK) s = rt_pass_fuse(&f->graph, NULL);
   if (s == RT_OK && bf16) s = rt_pass_cast(&f->graph, NULL, RT_BF16);
-  if (s == RT_OK) s = rt_pass_train(&f->graph, "loss", "optimizer=adamw weight_decay=0.01");
+  if (s == RT_OK) s = rt_pass_train(&f->graph, "loss", options);
   if (s == RT_OK) s = rt_pass_layout(&f->graph);
   if (s == RT_OK) s = rt_pass_prune(&f->graph);
   return s == RT_OK ? rt_plan_new(f->graph, NULL, &f->plan) : s;
+}
+
+static rt_status compile_training(fixture *f, bool bf16) {
+  return compile_with(f, bf16, "optimizer=adamw weight_decay=0.01");
 }
 
 enum { BATCH = 6 };
@@ -234,6 +238,21 @@ static void training(void **state) {
   }
   assert_memory_equal(loss[0], loss[1], sizeof loss[0]);
   assert_true(loss[0][29] < 0.7f * loss[0][0]);
+}
+
+/* Activations made again are those that were there, and the memory is not. */
+static void recomputing(void **state) {
+  float loss[2][10];
+  int64_t arena[2];
+  for (int i = 0; i < 2; i++) {
+    fixture f = begin();
+    OK(compile_with(&f, false, i ? "recompute=true" : "recompute=false"));
+    OK(train(&f, 10, loss[i]));
+    arena[i] = rt_plan_memory(f.plan).arena;
+    end(&f);
+  }
+  for (int i = 0; i < 10; i++) assert_true(fabsf(loss[0][i] - loss[1][i]) < 1e-5f);
+  assert_true(arena[1] < arena[0]);
 }
 
 /* Folded and fused for inference: the same logits as the evaluation form with nothing done to it. */
@@ -349,6 +368,7 @@ int main(void) {
       cmocka_unit_test(symbolic_attention),
       cmocka_unit_test(training),
       cmocka_unit_test(inference),
+      cmocka_unit_test(recomputing),
       cmocka_unit_test(allocations_fail),
       cmocka_unit_test(memory_is_refused_before_it_is_taken),
       cmocka_unit_test(bad_feeds),
