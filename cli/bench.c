@@ -133,11 +133,7 @@ static int print(const network *net, const timing *t, const char *precision) {
   cJSON_AddNumberToObject(o, "gflops", t->flops / median * 1e-9);
   cJSON_AddStringToObject(o, "precision", precision);
   cJSON_AddNumberToObject(o, "threads", rt_threads());
-  char *text = cJSON_Print(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
-  return text ? EXIT_DONE : EXIT_FAILED;
+  return print_json(o);
 }
 
 static int bench(bool training, bool bf16, const int64_t *input, int rank) {

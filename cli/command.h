@@ -29,6 +29,10 @@ extern const char *const PROGRAM;
 int complain(rt_status status);
 int complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Print a JSON object on standard output, and free it. */
+struct cJSON;
+int print_json(struct cJSON *object);
+
 /* "3x32x32" → dimensions; 0 and a complaint when it isn't that. */
 int parse_shape(const char *text, int64_t *dim, int most);
 

@@ -11,7 +11,7 @@ static const flag flags[] = {
     {0},
 };
 
-static int print_json(const rt_machine *m) {
+static int print_machine(const rt_machine *m) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "version", rt_version());
   cJSON_AddStringToObject(o, "cpu", m->cpu);
@@ -26,11 +26,7 @@ static int print_json(const rt_machine *m) {
   cJSON_AddNumberToObject(o, "l2_bytes", (double)m->l2);
   cJSON_AddNumberToObject(o, "l3_bytes", (double)m->l3);
   cJSON_AddNumberToObject(o, "memory_available_bytes", (double)m->memory);
-  char *text = cJSON_Print(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
-  return text ? EXIT_DONE : EXIT_FAILED;
+  return print_json(o);
 }
 
 static int run(const char *const *arguments, int n) {
@@ -38,7 +34,7 @@ static int run(const char *const *arguments, int n) {
   (void)n;
   rt_machine m;
   rt_machine_info(&m);
-  if (as_json) return print_json(&m);
+  if (as_json) return print_machine(&m);
   printf("retort     %s\n", rt_version());
   printf("cpu        %s, %d threads used\n", m.cpu, rt_threads());
   printf("isa        %s (bf16 %s, vnni %s, amx %s)\n", m.isa, m.bf16 ? "yes" : "no", m.vnni ? "yes" : "no",

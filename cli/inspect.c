@@ -61,7 +61,7 @@ static row describe(const network *net, int i) {
   return r;
 }
 
-static int print_json(const network *net, const char *model) {
+static int print_layers(const network *net, const char *model) {
   cJSON *o = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(o, "layers");
   double macs = 0;
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
@@ -78,11 +78,7 @@ static int print_json(const network *net, const char *model) {
   cJSON_AddStringToObject(o, "model", model);
   cJSON_AddNumberToObject(o, "parameters", (double)count_parameters(net->store, NULL));
   cJSON_AddNumberToObject(o, "macs", macs);
-  char *text = cJSON_Print(o);
-  if (text) puts(text);
-  cJSON_free(text);
-  cJSON_Delete(o);
-  return text ? EXIT_DONE : EXIT_FAILED;
+  return print_json(o);
 }
 
 static int print_table(const network *net, const char *model) {
@@ -123,7 +119,7 @@ static int run(const char *const *arguments, int n) {
   s = rt_plan_bind(net.plan, &feed, 1);
   int status = s != RT_OK ? complain(s)
                : as_dot   ? print_dot(&net)
-               : as_json  ? print_json(&net, arguments[0])
+               : as_json  ? print_layers(&net, arguments[0])
                           : print_table(&net, arguments[0]);
   network_close(&net);
   return status;

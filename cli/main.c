@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,6 +54,14 @@ int parse_shape(const char *text, int64_t *dim, int most) {
   }
   complain_usage("%s is not a shape: expected numbers above 0 with x between them, as in 3x32x32", text);
   return 0;
+}
+
+int print_json(cJSON *object) {
+  char *text = cJSON_Print(object);
+  if (text) puts(text);
+  cJSON_free(text);
+  cJSON_Delete(object);
+  return text ? EXIT_DONE : EXIT_FAILED;
 }
 
 /* ---- help ---- */

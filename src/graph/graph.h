@@ -127,7 +127,10 @@ typedef struct rt_rewrite {
 rt_status rt_rewrite_begin(rt_rewrite *rw, const rt_graph *from);
 rt_value *rt_rewrite_value(rt_rewrite *rw, const rt_value *old);
 void rt_rewrite_set(rt_rewrite *rw, const rt_value *old, rt_value *now);
-rt_value *rt_rewrite_node(rt_rewrite *rw, const rt_node *node);
+rt_node *rt_rewrite_node(rt_rewrite *rw, const rt_node *node);
+/* Its two halves, for passes that change inputs: the mapped inputs to change, and the node made of them. */
+rt_value **rt_rewrite_inputs(rt_rewrite *rw, const rt_node *node);
+rt_node *rt_rewrite_emit(rt_rewrite *rw, const rt_node *node, rt_value *const *in);
 /* Map the marked outputs; on success *out owns the new graph, on failure it is freed and the status returned. */
 rt_status rt_rewrite_end(rt_rewrite *rw, rt_graph **out);
 

@@ -33,17 +33,24 @@ rt_value *rt_rewrite_value(rt_rewrite *rw, const rt_value *old) {
 
 void rt_rewrite_set(rt_rewrite *rw, const rt_value *old, rt_value *now) { rw->map[old->id] = now; }
 
-rt_value *rt_rewrite_node(rt_rewrite *rw, const rt_node *node) {
+rt_value **rt_rewrite_inputs(rt_rewrite *rw, const rt_node *node) {
   rt_value **in = rt_arena_alloc(&rw->to->arena, (size_t)node->n_in * sizeof *in);
   if (!in) return rt_graph_failed(rw->to, RT_E_MEMORY);
   for (int i = 0; i < node->n_in; i++) in[i] = rt_rewrite_value(rw, node->in[i]);
+  return in;
+}
+
+rt_node *rt_rewrite_emit(rt_rewrite *rw, const rt_node *node, rt_value *const *in) {
   rt_value *first = rt_graph_add(rw->to, node->op, node->name, in, node->n_in, node->attr);
-  if (!first) return NULL;
-  for (int i = 0; i < node->n_out; i++) {
-    first->node->out[i]->type.layout = node->out[i]->type.layout;
-    rt_rewrite_set(rw, node->out[i], first->node->out[i]);
-  }
-  return first;
+  for (int i = 0; first && i < node->n_out; i++) rt_rewrite_set(rw, node->out[i], first->node->out[i]);
+  return first ? first->node : NULL;
+}
+
+rt_node *rt_rewrite_node(rt_rewrite *rw, const rt_node *node) {
+  rt_value **in = rt_rewrite_inputs(rw, node);
+  rt_node *now = in ? rt_rewrite_emit(rw, node, in) : NULL;
+  for (int i = 0; now && i < node->n_out; i++) now->out[i]->type.layout = node->out[i]->type.layout;
+  return now;
 }
 
 rt_status rt_rewrite_end(rt_rewrite *rw, rt_graph **out) {

@@ -33,16 +33,14 @@ static rt_dtype wanted(const rt_pass *pass, const rt_node *node, rt_value *const
 static bool visit(rt_pass *pass, const rt_node *node) {
   rt_rewrite *rw = &pass->rw;
   if (node->op == RT_OP(cast)) return false;
-  rt_value **in = rt_arena_alloc(&rw->to->arena, (size_t)node->n_in * sizeof *in);
-  if (!in) return rt_graph_failed(rw->to, RT_E_MEMORY) != NULL;
-  for (int i = 0; i < node->n_in; i++) in[i] = rt_rewrite_value(rw, node->in[i]);
+  rt_value **in = rt_rewrite_inputs(rw, node);
+  if (!in) return true;
   rt_dtype dtype = node->op->effect ? RT_F32 : wanted(pass, node, in);
   for (int i = 0; i < node->n_in; i++) {
     bool keep = i < 32 && (node->op->f32_inputs >> i & 1);
     in[i] = to_dtype(pass, in[i], keep ? RT_F32 : dtype);
   }
-  rt_value *y = rt_graph_add(rw->to, node->op, node->name, in, node->n_in, node->attr);
-  for (int i = 0; y && i < node->n_out; i++) rt_rewrite_set(rw, node->out[i], y->node->out[i]);
+  rt_rewrite_emit(rw, node, in);
   return true;
 }
 

@@ -37,18 +37,14 @@ static bool bit(unsigned mask, int i) { return i < 32 && (mask >> i & 1); }
 static bool visit(rt_pass *pass, const rt_node *node) {
   rt_rewrite *rw = &pass->rw;
   const rt_op *op = node->op;
-  rt_value **in = rt_arena_alloc(&rw->to->arena, (size_t)node->n_in * sizeof *in);
-  if (!in) return rt_graph_failed(rw->to, RT_E_MEMORY) != NULL;
-  for (int i = 0; i < node->n_in; i++) in[i] = rt_rewrite_value(rw, node->in[i]);
+  rt_value **in = rt_rewrite_inputs(rw, node);
+  if (!in) return true;
   rt_layout layout = wanted(node, in);
   for (int i = 0; i < node->n_in; i++)
     if (!bit(op->shape_only, i)) in[i] = in_layout(pass, in[i], bit(op->row_major_inputs, i) ? RT_ROW_MAJOR : layout);
-  rt_value *y = rt_graph_add(rw->to, op, node->name, in, node->n_in, node->attr);
-  for (int i = 0; y && i < node->n_out; i++) {
-    rt_value *out = y->node->out[i];
-    if (out->type.rank == 4 && !bit(op->row_major_outputs, i)) out->type.layout = layout;
-    rt_rewrite_set(rw, node->out[i], out);
-  }
+  rt_node *now = rt_rewrite_emit(rw, node, in);
+  for (int i = 0; now && i < now->n_out; i++)
+    if (now->out[i]->type.rank == 4 && !bit(op->row_major_outputs, i)) now->out[i]->type.layout = layout;
   return true;
 }
 

@@ -44,17 +44,13 @@ static rt_value *read(rt_pass *pass, const rt_value *v) {
 }
 
 static bool visit(rt_pass *pass, const rt_node *node) {
-  again *a = pass->state;
-  rt_graph *g = pass->rw.to;
+  const again *a = pass->state;
   if (node->id < a->boundary || node->op->effect) return false;
-  rt_value **in = rt_arena_alloc(&g->arena, (size_t)node->n_in * sizeof *in);
-  if (!in) return rt_graph_failed(g, RT_E_MEMORY) != NULL;
-  for (int i = 0; i < node->n_in; i++) {
-    bool shape_only = i < 32 && (node->op->shape_only >> i & 1);
-    in[i] = shape_only ? rt_rewrite_value(&pass->rw, node->in[i]) : read(pass, node->in[i]);
-  }
-  rt_value *y = rt_graph_add(g, node->op, node->name, in, node->n_in, node->attr);
-  for (int i = 0; y && i < node->n_out; i++) rt_rewrite_set(&pass->rw, node->out[i], y->node->out[i]);
+  rt_value **in = rt_rewrite_inputs(&pass->rw, node);
+  if (!in) return true;
+  for (int i = 0; i < node->n_in; i++)
+    if (!(i < 32 && (node->op->shape_only >> i & 1))) in[i] = read(pass, node->in[i]);
+  rt_rewrite_emit(&pass->rw, node, in);
   return true;
 }
 
