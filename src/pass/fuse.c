@@ -23,8 +23,7 @@ static const rt_node *open_layer(const rt_pass *pass, const rt_value *v) {
   const rt_node *n = v->node;
   if (!n || v->index != 0 || pass->uses[v->id] != 1 || !is_layer(n) || activation_of(n) != RT_ACTIVATION_NONE)
     return NULL;
-  if (pass->scope && strncmp(n->name, pass->scope, strlen(pass->scope)) != 0) return NULL;
-  return n;
+  return rt_in_scope(pass->scope, n) ? n : NULL;
 }
 
 static bool takes_residual(const rt_node *layer) {

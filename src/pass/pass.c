@@ -12,12 +12,15 @@ static int *count_uses(const rt_graph *g) {
   return uses;
 }
 
+bool rt_in_scope(const char *scope, const rt_node *node) {
+  return !scope || strncmp(node->name, scope, strlen(scope)) == 0;
+}
+
 static void walk(rt_pass *pass, const rt_graph *g, rt_visit *visit, bool effects) {
   for (int i = 0; i < g->n_nodes; i++) {
     const rt_node *node = g->node[i];
     if (node->op->effect != effects) continue;
-    bool inside = !pass->scope || strncmp(node->name, pass->scope, strlen(pass->scope)) == 0;
-    if (!inside || !visit(pass, node)) rt_rewrite_node(&pass->rw, node);
+    if (!rt_in_scope(pass->scope, node) || !visit(pass, node)) rt_rewrite_node(&pass->rw, node);
   }
 }
 

@@ -19,5 +19,6 @@ typedef bool rt_visit(rt_pass *pass, const rt_node *node);
 rt_status rt_recompute(rt_graph **graph, int boundary);
 
 rt_status rt_pass_run(rt_graph **graph, const char *scope, rt_visit *visit, void *state);
+bool rt_in_scope(const char *scope, const rt_node *node);
 
 #endif

@@ -233,6 +233,7 @@ def bf16_curve(name="resnet18", steps=200, batch=32, size=16, lr=0.02):
 def main():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     parts = sys.argv[1:] or ["first", "twenty", "bf16"]
+    began = time.perf_counter()
     if "first" in parts:
         first_step("resnet18", 4, [(False, False), (True, True)])
         first_step("resnet50", 4, [(True, True)])
@@ -241,6 +242,7 @@ def main():
         twenty_steps("resnet50", 8)
     if "bf16" in parts:
         bf16_curve()
+    print(f"{time.perf_counter() - began:.0f} s")
     print(f"{len(failures)} failed" if failures else "all agree")
     sys.exit(bool(failures))
 

@@ -90,7 +90,7 @@ def make(name, classes=10, stem="cifar"):
 
 
 @torch.no_grad()
-def settle(model, x, gap=1e-4):
+def settle(model, x, gap=5e-4):
     """Nudge the biases of batch norms until, for this input in training, no ReLU's input is within `gap` of 0.
 
     A gradient jumps where a ReLU switches: one such element in a million, taken for positive in one precision and for
