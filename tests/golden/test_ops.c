@@ -1,5 +1,6 @@
 /* Every forward op against PyTorch: values and gradients of ops.json (make_ops.py says what is in it), through the
  * public builder, in f64 with the reference kernels and in f32 with whatever kernels the machine gets. */
+#include "json_file.h"
 #include "op/op.h"
 #include "tensor/tensor.h"
 
@@ -9,8 +10,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cjson/cJSON.h>
 
 #include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
 
@@ -48,18 +47,6 @@ static const cJSON *cases;
 
 static const cJSON *get(const cJSON *object, const char *name) {
   return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static char *read_file(const char *path) {
-  FILE *f = fopen(path, "rb");
-  if (!f) return NULL;
-  fseek(f, 0, SEEK_END);
-  long size = ftell(f);
-  rewind(f);
-  char *text = calloc(1, (size_t)size + 1);
-  if (text && fread(text, 1, (size_t)size, f) != (size_t)size) text[0] = 0;
-  fclose(f);
-  return text;
 }
 
 static rt_dtype dtype_of(const cJSON *input, const mode *m) {
@@ -285,12 +272,8 @@ static void test_every_op_has_a_case(void **state) {
 }
 
 int main(void) {
-  char *text = read_file("tests/golden/ops.json");
-  cJSON *json = text ? cJSON_Parse(text) : NULL;
-  if (!json) {
-    print_error("tests/golden/ops.json: not there, or not JSON (tests run in the source tree's root)\n");
-    return 1;
-  }
+  cJSON *json = json_file("tests/golden/ops.json");
+  if (!json) return 1;
   cases = get(json, "cases");
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_op_has_a_case),
@@ -300,6 +283,5 @@ int main(void) {
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cJSON_Delete(json);
-  free(text);
   return failed;
 }

@@ -1,6 +1,7 @@
 /* One training step and one evaluation of ResNet-18, in fp32 with whatever kernels the machine gets, against PyTorch's
  * float64 in resnet18.json. Weights and input follow from hashes, as in make_resnet.py. */
 #include "base/rng.h"
+#include "json_file.h"
 #include "op/op.h"
 
 #include <setjmp.h>
@@ -9,8 +10,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cjson/cJSON.h>
 
 #include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
 
@@ -219,26 +218,10 @@ static void test_evaluation(void **state) {
   rt_store_free(store);
 }
 
-static char *read_file(const char *path) {
-  FILE *f = fopen(path, "rb");
-  if (!f) return NULL;
-  fseek(f, 0, SEEK_END);
-  long size = ftell(f);
-  rewind(f);
-  char *text = calloc(1, (size_t)size + 1);
-  if (text && fread(text, 1, (size_t)size, f) != (size_t)size) text[0] = 0;
-  fclose(f);
-  return text;
-}
-
 int main(void) {
   static const form plain = PLAIN, fused = FUSED;
-  char *text = read_file("tests/golden/resnet18.json");
-  cJSON *json = text ? cJSON_Parse(text) : NULL;
-  if (!json) {
-    print_error("tests/golden/resnet18.json: not there, or not JSON (tests run in the source tree's root)\n");
-    return 1;
-  }
+  cJSON *json = json_file("tests/golden/resnet18.json");
+  if (!json) return 1;
   golden = json;
   const struct CMUnitTest tests[] = {
       {"first step", test_first_step, NULL, NULL, (void *)(uintptr_t)&plain},
@@ -248,6 +231,5 @@ int main(void) {
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cJSON_Delete(json);
-  free(text);
   return failed;
 }

@@ -164,7 +164,7 @@ def our_losses(plan, batches, lr):
 
 def calm(name):
     """Residual branches start at 0, as torchvision's zero_init_residual has it (Goyal et al. 2017). From PyTorch's default
-    start a few steps of any fp32 end far from float64's: training is chaotic, and nothing could be said of an error."""
+    start, twenty steps of its own fp32 end 0.1 away from its float64: nothing could be said of an error."""
     torch.manual_seed(0)
     model = torch_models.make(name)
     for block in model.modules():
@@ -178,11 +178,10 @@ def twenty_steps(name, batch):
     x, labels = learnable(20 * batch, 16, np.random.default_rng(2))
     batches = list(zip(x.reshape(20, batch, 3, 16, 16), labels.reshape(20, batch)))
     ours = our_losses(training_plan(name, batches[0][0].shape, calm(name)), batches, 0.01)
-    referee = torch_losses(calm(name).double(), batches, 0.01)
     theirs = torch_losses(calm(name), batches, 0.01)
-    far, peer = np.abs(ours / referee - 1), np.abs(theirs / referee - 1)
-    print(f"          loss {referee[0]:.4f} → {referee[-1]:.4f}")
-    expect(far.max() <= 1e-3, f"furthest from float64: {far.max():.2e} at step {far.argmax()} (PyTorch fp32 {peer.max():.2e})")
+    far = np.abs(ours / theirs - 1)
+    print(f"          loss {theirs[0]:.4f} → {theirs[-1]:.4f}")
+    expect(far.max() <= 1e-3, f"furthest from PyTorch's: {far.max():.2e} at step {far.argmax()}")
 
 
 def learnable(n, size, rng):
@@ -239,7 +238,7 @@ def main():
         first_step("resnet50", 4, [(True, True)])
     if "twenty" in parts:
         twenty_steps("resnet18", 16)
-        twenty_steps("resnet50", 8)
+        twenty_steps("resnet50", 16)
     if "bf16" in parts:
         bf16_curve()
     print(f"{time.perf_counter() - began:.0f} s")
