@@ -326,6 +326,8 @@ static const char *const cases_weight[] = {
     "x[2,6,5,7] x[2,6,5,7] x[6,1,3,3] ; padding=1 groups=6",
     "x[1,3,3,8] x[1,2,9,8] x[3,2,2,3] ; stride=2,1 padding=0,2 dilation=3,2",
     "x[2,19,5,3] x[2,17,5,3] x[19,17,3,3] f[19] ; padding=1",
+    "x[4,130,8,8] x[4,67,16,15] x[130,67,3,3] ; stride=2 padding=1",
+    "x[17,129,4,4] x[17,257,4,4] x[129,257,3,3] ; padding=1",
     NULL,
 };
 
