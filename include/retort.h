@@ -130,7 +130,7 @@ RT_API rt_value *rt_parameter(rt_graph *graph, const char *name, int rank, const
 RT_API rt_value *rt_statistic(rt_graph *graph, const char *name, rt_dtype dtype, int rank, const int64_t *dim,
                               rt_init init);
 
-/* Names of nodes and variables made until the matching pop begin with "name.". */
+/* Names of nodes and variables made until the matching pop begin with "name.". One part at a time: no dots. */
 RT_API void rt_scope_push(rt_graph *graph, const char *name);
 RT_API void rt_scope_pop(rt_graph *graph);
 

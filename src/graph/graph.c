@@ -65,6 +65,10 @@ static const char *scoped(rt_graph *g, const char *name) {
 
 void rt_scope_push(rt_graph *g, const char *name) {
   size_t n = strlen(g->scope), room = sizeof g->scope - n;
+  if (strchr(name, '.')) {
+    rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "scope %s: push the parts of a dotted name one by one", name));
+    return;
+  }
   if (strlen(name) + 2 > room) {
     rt_graph_failed(
         g, rt_fail(RT_E_ARGUMENT, "scope %s%s: names are at most %zu bytes", g->scope, name, sizeof g->scope - 1));
@@ -73,8 +77,6 @@ void rt_scope_push(rt_graph *g, const char *name) {
   snprintf(g->scope + n, room, "%s.", name);
 }
 
-/* The last component goes; a pushed name may itself contain dots, so the push's dots are counted by the caller's pairing:
- * names pushed are single components in the models here. */
 void rt_scope_pop(rt_graph *g) {
   size_t n = strlen(g->scope);
   if (n) n--; /* the final dot */

@@ -158,6 +158,38 @@ static void errors_stick(void **state) {
   end(&f);
 }
 
+static void scopes_name(void **state) {
+  fixture f = begin();
+  rt_scope_push(f.graph, "a");
+  rt_scope_push(f.graph, "b");
+  rt_value *inner = rt_parameter(f.graph, "w", 0, NULL, (rt_init){0});
+  rt_scope_pop(f.graph);
+  rt_value *outer = rt_parameter(f.graph, "w", 0, NULL, (rt_init){0});
+  rt_scope_pop(f.graph);
+  assert_string_equal(inner->name, "a.b.w");
+  assert_string_equal(outer->name, "a.w");
+  rt_scope_push(f.graph, "a.b");
+  assert_int_equal(rt_graph_status(f.graph), RT_E_ARGUMENT);
+  end(&f);
+}
+
+/* Tied weights: one variable under two names. */
+static void aliases_share(void **state) {
+  fixture f = begin();
+  rt_dim two[] = {2};
+  float v[2] = {3, 4}, w[2];
+  rt_value *a = rt_parameter(f.graph, "a", 1, two, (rt_init){0});
+  OK(rt_store_alias(f.store, "b", "a"));
+  assert_ptr_equal(rt_parameter(f.graph, "b", 1, two, (rt_init){0}), a);
+  OK(rt_store_set(f.store, "b", v, sizeof v));
+  OK(rt_store_get(f.store, "a", w, sizeof w));
+  assert_true(w[0] == 3 && w[1] == 4);
+  assert_int_equal(rt_store_alias(f.store, "b", "a"), RT_E_ARGUMENT);
+  assert_int_equal(rt_store_alias(f.store, "c", "x"), RT_E_UNKNOWN);
+  assert_int_equal(rt_store_set(f.store, "a", v, 4), RT_E_SHAPE);
+  end(&f);
+}
+
 static void text_and_dot(void **state) {
   fixture f = begin();
   rt_value *x = rt_input(f.graph, "x", RT_F32, 4, (rt_dim[]){rt_symbol(f.graph, "batch"), 3, 8, 8});
@@ -183,6 +215,8 @@ int main(void) {
       cmocka_unit_test(an_op_without_gradient_is_named),
       cmocka_unit_test(detach_stops),
       cmocka_unit_test(errors_stick),
+      cmocka_unit_test(scopes_name),
+      cmocka_unit_test(aliases_share),
       cmocka_unit_test(text_and_dot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
