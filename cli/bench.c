@@ -10,7 +10,7 @@
 #include <time.h>
 
 static const char *step_text = "train", *model_text = "resnet18", *options_text, *input_text = "3x32x32",
-                  *precision_text = "auto";
+                  *precision_text = "auto", *kernels_text = "auto";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer;
@@ -23,6 +23,7 @@ static const flag flags[] = {
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
     {"batch", FLAG_INT, &batch, "N", "images a step (128)"},
     {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16", "auto: bf16 where the CPU has it"},
+    {"kernels", FLAG_TEXT, &kernels_text, "auto|direct|reference", "direct: convolutions without Winograd"},
     {"threads", FLAG_INT, &threads, "N", "as many as processors unless given"},
     {"seconds", FLAG_FLOAT, &seconds, "S", "how long to measure, after a warm-up (10)"},
     {"per-layer", FLAG_BOOL, &per_layer, NULL, "print time, flops and bytes of every step"},
@@ -136,9 +137,9 @@ static int print(const network *net, const timing *t, const char *precision) {
   return print_json(o);
 }
 
-static int bench(bool training, bool bf16, const int64_t *input, int rank) {
+static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *input, int rank) {
   network net;
-  rt_plan_options plan = {.profile = per_layer};
+  rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
   rt_status s =
       network_open(&net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16, &plan);
   if (s != RT_OK) return complain(s);
@@ -200,7 +201,11 @@ static int run(const char *const *arguments, int n) {
     bf16 = m.bf16;
   else if (!bf16 && strcmp(precision_text, "fp32") != 0)
     return complain_usage("--precision %s: expected auto, fp32 or bf16", precision_text);
-  return bench(training, bf16, input, rank);
+  static const char *const policies[] = {"auto", "direct", "reference"};
+  int kernels = 0;
+  while (kernels < 3 && strcmp(kernels_text, policies[kernels]) != 0) kernels++;
+  if (kernels == 3) return complain_usage("--kernels %s: expected auto, direct or reference", kernels_text);
+  return bench(training, bf16, (rt_kernels)kernels, input, rank);
 }
 
 const command command_bench = {

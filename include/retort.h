@@ -188,7 +188,11 @@ RT_API rt_status rt_pass_prune(rt_graph **graph);
 
 typedef struct rt_plan rt_plan;
 
-typedef enum rt_kernels { RT_KERNELS_AUTO, RT_KERNELS_REFERENCE } rt_kernels;
+typedef enum rt_kernels {
+  RT_KERNELS_AUTO,
+  RT_KERNELS_DIRECT,    /* no Winograd: its rounding errors are somewhat larger */
+  RT_KERNELS_REFERENCE, /* plain loops */
+} rt_kernels;
 
 typedef struct rt_plan_options {
   rt_kernels kernels;

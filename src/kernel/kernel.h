@@ -54,6 +54,7 @@ typedef struct rt_kernel {
   rt_status (*prepare)(rt_site *site);          /* NULL: nothing to prepare */
   rt_status (*run)(const rt_kernel_call *call); /* allocates nothing */
   void (*release)(void *state);
+  bool winograd; /* left out where direct kernels are asked for */
 } rt_kernel;
 
 /* Prepare a site: sets *kernel to the chosen one, NULL for the op row's reference. */

@@ -28,6 +28,10 @@ static inline const void *own_in(const rt_kernel_call *call, int i) {
 
 static inline const rt_type *own_in_type(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
 
+static inline bool own_channels_innermost(const rt_type *t) {
+  return t->layout == RT_CHANNELS_LAST || rt_layouts_agree(t);
+}
+
 /* The same elements in the same order. */
 static inline bool own_alike(const rt_type *a, const rt_type *b) {
   return a->dtype == b->dtype && rt_same_shape(a, b) && (a->layout == b->layout || rt_layouts_agree(a));

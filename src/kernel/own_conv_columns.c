@@ -25,8 +25,6 @@ static shape shape_of(const rt_site *site) {
                  x->dim[3],  x->dim[1],  dw->dim[2], dw->dim[3]};
 }
 
-static bool channels_innermost(const rt_type *t) { return t->layout == RT_CHANNELS_LAST || rt_layouts_agree(t); }
-
 /* Where it wins: wide layers whose images are small or whose stride is not 1. */
 static bool pays(const rt_conv2d_attr *a, const shape *s) {
   bool strided = a->stride[0] > 1 || a->stride[1] > 1;
@@ -39,7 +37,7 @@ static bool accepts(const rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
   const rt_type *dy = site->in[0], *x = site->in[1];
   shape s = shape_of(site);
-  return own_dtype(x->dtype) && dy->dtype == x->dtype && channels_innermost(x) && channels_innermost(dy) &&
+  return own_dtype(x->dtype) && dy->dtype == x->dtype && own_channels_innermost(x) && own_channels_innermost(dy) &&
          a->groups == 1 && site->n_out == 1 && site->out->dtype == RT_F32 && site->out->layout == RT_ROW_MAJOR &&
          pays(a, &s);
 }
