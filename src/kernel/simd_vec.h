@@ -93,16 +93,6 @@ INLINE words words_zip(vec low, vec high) {
 #endif
 }
 
-/* 2·LANES values in their order as bf16. */
-INLINE void bf16_store_two(void *p, vec first, vec second) {
-#if defined __AVX512BF16__
-  _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
-#else
-  bf16_store(p, first);
-  bf16_store((uint16_t *)p + LANES, second);
-#endif
-}
-
 /* sum + a·b, both of a word's bf16. */
 INLINE vec f32_multiply_add(vec sum, words a, words b) { return sum + (vec)a * (vec)b; }
 INLINE vec bf16_multiply_add(vec sum, words a, words b) {

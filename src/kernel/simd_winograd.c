@@ -40,18 +40,19 @@ INLINE void input_tile(const bool bf16, const int first, const int last, const v
 
 /* ---- forward: words along the channels ---- */
 
+/* A row of V is whole vectors of words; what is past the channels is 0. */
 INLINE void input(const bool bf16, const void *const *pixel, int64_t c, void *v, int64_t plane) {
-  vec low[16], high[16];
-  uint32_t *out = v;
-  for (int64_t i = 0; i < c; i += bf16 ? 2 * LANES : LANES, out += LANES) {
-    input_tile(bf16, 0, 4, pixel, i, c - i, low);
-    if (bf16) {
-      input_tile(bf16, 0, 4, pixel, i + LANES, c - i > LANES ? c - i - LANES : 0, high);
+  int64_t vectors = bf16 ? (c + 2 * LANES - 1) / (2 * LANES) * 2 : (c + LANES - 1) / LANES;
+  for (int64_t i = 0; i < vectors; i++) {
+    vec t[16];
+    int64_t left = c - i * LANES;
+    input_tile(bf16, 0, 4, pixel, i * LANES, left < 0 ? 0 : left, t);
 #pragma GCC unroll 16
-      for (int j = 0; j < 16; j++) bf16_store_two(out + j * plane, low[j], high[j]);
-    } else {
-#pragma GCC unroll 16
-      for (int j = 0; j < 16; j++) f32_store((float *)out + j * plane, low[j]);
+    for (int j = 0; j < 16; j++) {
+      if (bf16)
+        bf16_store((uint16_t *)v + 2 * j * plane + i * LANES, t[j]);
+      else
+        f32_store((float *)v + j * plane + i * LANES, t[j]);
     }
   }
 }

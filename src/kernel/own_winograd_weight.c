@@ -1,0 +1,158 @@
+/* The gradient of a 3×3 convolution of stride 1 by its weights as Winograd's F(3×3, 2×2): tiles of 2×2 of dy and 4×4 of x
+ * are transformed into 16 planes, of which each is one matrix product whose inner dimension is the tiles:
+ *   U_p (O × I) = Σ_tiles dY_p (O) · X_p (I),   dw = Cᵀ U C
+ * Tiles are taken in blocks that stay in the second cache; sums U are added to, block after block. A thread has a part: all
+ * planes of a share of the tiles, or, where U is large, one row of four planes, so that nobody sums what is far away. */
+#include "kernel/own_winograd.h"
+
+#include "base/alloc.h"
+
+enum { PLANES = 16, PLANE_ROWS = 4 };
+
+typedef struct winograd {
+  own_tiles tiles;
+  const rt_simd *simd;
+  rt_dtype dtype;
+  int64_t in, out;
+  int64_t in_row, out_row;         /* of U, in floats; of transformed dy, in words */
+  int64_t panels;                  /* of x: columns of the product */
+  int64_t steps;                   /* words of the inner dimension of a block: tiles, or pairs of them */
+  int64_t block, blocks;           /* tiles */
+  int64_t x_plane, dy_plane;       /* words of a block */
+  int groups, shares, planes;      /* parts = groups of planes × shares of the tiles; planes of a part */
+  int tile_rows, columns, lanes;
+  int slots;
+  int64_t slot_bytes, share_floats; /* a thread's buffers; U of one share */
+} winograd;
+
+static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
+
+static winograd winograd_of(const rt_site *site) {
+  const rt_conv2d_attr *a = site->attr;
+  const rt_type *dy = site->in[0], *x = site->in[1];
+  winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = dy->dim[1]};
+  int threads = rt_threads();
+  int64_t l2 = rt_cpu_get()->l2;
+  g.tiles = own_tiles_of(x, dy, a->padding);
+  g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
+  g.in_row = up(g.in, g.lanes);
+  g.out_row = up(g.out, g.lanes);
+  if (g.out_row * 4 % 1024 == 0) g.out_row += g.lanes; /* powers of two collide in the caches */
+  g.panels = parts(g.in, g.columns);
+  g.share_floats = PLANES * g.out * g.in_row;
+  g.groups = g.share_floats * 4 > l2 ? PLANE_ROWS : 1;
+  g.planes = PLANES / g.groups;
+  g.shares = (int)parts(threads, g.groups);
+  int64_t words = g.dtype == RT_BF16 ? 2 : 1;
+  int64_t most = l2 / 2 / (g.planes * 4 * (g.panels * g.columns + g.out_row)); /* steps */
+  most = most < 16 ? 16 : most > 256 ? 256 : most;
+  int64_t all = parts(parts(g.tiles.n, words), g.shares);
+  g.steps = parts(all, parts(all, most));
+  g.block = g.steps * words;
+  g.blocks = parts(g.tiles.n, g.block);
+  if (g.blocks < g.shares) g.shares = (int)g.blocks;
+  g.x_plane = g.panels * g.steps * g.columns + g.lanes;
+  g.dy_plane = g.steps * g.out_row + g.lanes;
+  g.slots = threads < g.groups * g.shares ? threads : g.groups * g.shares;
+  g.slot_bytes = up(4 * (g.planes * (g.x_plane + g.dy_plane) + (g.in > g.out ? g.in : g.out)), 64);
+  return g;
+}
+
+typedef struct job {
+  const winograd *g;
+  const void *x, *dy;
+  float *dw, *u;
+  char *slots;
+} job;
+
+/* Both sides of a block, transformed. */
+static void transform(const job *j, int rows, int64_t first, uint32_t *x, uint32_t *dy, const void *zero) {
+  const winograd *g = j->g;
+  int64_t words = g->dtype == RT_BF16 ? 2 : 1, bytes = (int64_t)rt_dtype_size(g->dtype);
+  const void *pixel[32];
+  for (int64_t s = 0; s < g->steps; s++) {
+    for (int64_t i = 0; i < words; i++)
+      own_tile_input(&g->tiles, first + s * words + i, j->x, g->in * bytes, zero, pixel + 16 * i);
+    g->simd->winograd_image[g->dtype](pixel, rows, g->in, x + s * g->columns, g->x_plane, g->columns,
+                                      g->steps * g->columns);
+    for (int64_t i = 0; i < words; i++)
+      own_tile_output(&g->tiles, first + s * words + i, j->dy, g->out * bytes, zero, pixel + 4 * i);
+    g->simd->winograd_gradient[g->dtype](pixel, rows, g->out, dy + s * g->out_row, g->dy_plane);
+  }
+}
+
+static void multiply(const winograd *g, const uint32_t *x, const uint32_t *dy, float *u, bool add) {
+  for (int p = 0; p < g->planes; p++, x += g->x_plane, dy += g->dy_plane, u += g->out * g->in_row)
+    for (int64_t panel = 0; panel < g->panels; panel++) {
+      int64_t from = panel * g->columns, left = g->in - from;
+      int columns = left < g->columns ? (int)left : g->columns;
+      for (int64_t o = 0; o < g->out; o += g->tile_rows)
+        g->simd->product[g->dtype](g->out - o < g->tile_rows ? (int)(g->out - o) : g->tile_rows, columns, g->steps,
+                                   dy + o, 1, g->out_row, x + panel * g->steps * g->columns, g->columns,
+                                   u + o * g->in_row + from, g->in_row, add);
+    }
+}
+
+static void run_slots(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  const winograd *g = j->g;
+  for (int64_t slot = begin; slot < end; slot++) {
+    uint32_t *x = (uint32_t *)(j->slots + slot * g->slot_bytes), *dy = x + g->planes * g->x_plane;
+    uint32_t *zero = dy + g->planes * g->dy_plane;
+    memset(zero, 0, (size_t)(g->in > g->out ? g->in : g->out) * sizeof *zero);
+    int64_t all = g->groups * g->shares;
+    for (int64_t part = all * slot / g->slots; part < all * (slot + 1) / g->slots; part++) {
+      int64_t group = part % g->groups, share = part / g->groups;
+      float *u = j->u + share * g->share_floats + group * g->planes * g->out * g->in_row;
+      int64_t from = g->blocks * share / g->shares, to = g->blocks * (share + 1) / g->shares;
+      for (int64_t b = from; b < to; b++) {
+        transform(j, g->groups == 1 ? PLANE_ROWS : (int)group, b * g->block, x, dy, zero);
+        multiply(g, x, dy, u, b > from);
+      }
+    }
+  }
+}
+
+/* Shares are summed in their order. */
+static void transform_back(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  const winograd *g = j->g;
+  int64_t plane = g->out * g->in_row;
+  for (int64_t o = begin; o < end; o++) {
+    float *u = j->u + o * g->in_row;
+    for (int64_t share = 1; share < g->shares; share++)
+      for (int k = 0; k < PLANES; k++)
+        g->simd->binary_add(u + k * plane, u + share * g->share_floats + k * plane, u + k * plane, g->in);
+    g->simd->winograd_weight_gradient(u, plane, g->in, j->dw + o * g->in * 9);
+  }
+}
+
+static rt_status run(const rt_kernel_call *call) {
+  const winograd *g = call->site->state;
+  job j = {.g = g, .dy = call->in[0]->data, .x = call->in[1]->data, .dw = call->out[0].data, .u = call->workspace};
+  j.slots = (char *)(j.u + g->shares * g->share_floats);
+  rt_parallel_for(g->slots, 1, run_slots, &j);
+  rt_parallel_for(g->out, 1 + OWN_GRAIN / (PLANES * g->in), transform_back, &j);
+  return RT_OK;
+}
+
+static bool accepts(const rt_site *site) {
+  return site->n_out == 1 && own_winograd_shape(site->attr, site->in[1], site->out, site->in[0]) &&
+         site->out->dtype == RT_F32 && site->out->layout == RT_ROW_MAJOR && site->in[0]->dim[1] >= 16 &&
+         site->in[1]->dim[1] >= 16;
+}
+
+static void release(void *state) { rt_free(state); }
+
+static rt_status prepare(rt_site *site) {
+  winograd *g = rt_alloc(sizeof *g);
+  if (!g) return RT_E_MEMORY;
+  site->state = g;
+  *g = winograd_of(site);
+  site->workspace = g->shares * g->share_floats * 4 + g->slots * g->slot_bytes;
+  return RT_OK;
+}
+
+const rt_kernel rt_kernel_winograd_backward_weight = {
+    "own_winograd_weight", RT_OP(conv2d_backward_weight), accepts, prepare, run, release, .winograd = true};
