@@ -1,6 +1,6 @@
 /* Every kernel that can run a convolution, side by side, for every distinct convolution of models: what the choice between
  * them (pays() in src/kernel) was made from. Runs what is in effect: ONEDNN_MAX_CPU_ISA=AVX2 measures as an older CPU.
- *   kernels [--precision bf16|fp32] [--batch N] [--input CxHxW] [--repeat N] [MODEL...] */
+ *   kernels [--precision bf16|fp32] [--batch N] [--input CxHxW] [--repeat N] [MODEL[:OPTIONS]...] */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "graph/graph.h"
@@ -40,17 +40,22 @@ static void add_shape(const rt_node *n) {
   if (n_shapes < MOST) shapes[n_shapes++] = s;
 }
 
-static bool collect(const char *model) {
+/* "resnet18", or with options, "resnet18:width=16 classes=100". */
+static bool collect(const char *text) {
+  char model[64];
+  const char *options = strchr(text, ':');
+  snprintf(model, sizeof model, "%.*s", options ? (int)(options - text) : 63, text);
   rt_store *store = NULL;
   rt_graph *g = NULL;
   bool done = rt_store_new(&store) == RT_OK && rt_graph_new(store, &g) == RT_OK;
   if (done) {
-    rt_model(g, model, rt_input(g, "x", RT_F32, 4, (rt_dim[]){batch, input[0], input[1], input[2]}), NULL);
+    rt_model(g, model, rt_input(g, "x", RT_F32, 4, (rt_dim[]){batch, input[0], input[1], input[2]}),
+             options ? options + 1 : NULL);
     done = rt_graph_status(g) == RT_OK;
   }
   for (int i = 0; done && i < g->n_nodes; i++)
     if (g->node[i]->op == RT_OP(conv2d)) add_shape(g->node[i]);
-  if (!done) fprintf(stderr, "kernels: %s: %s\n", model, rt_error());
+  if (!done) fprintf(stderr, "kernels: %s: %s\n", text, rt_error());
   rt_graph_free(g);
   rt_store_free(store);
   return done;

@@ -40,7 +40,8 @@ rt_status rt_kernel_choose(rt_site *site, rt_kernels policy, const rt_kernel **k
   if (!counts_fit(site)) return RT_OK;
   for (int i = 0; i < KERNELS && policy != RT_KERNELS_REFERENCE; i++) {
     const rt_kernel *k = kernels[i];
-    if (k->op != site->op || (k->winograd && policy == RT_KERNELS_DIRECT) || (k->accepts && !k->accepts(site))) continue;
+    if (k->op != site->op || (k->winograd && policy == RT_KERNELS_DIRECT) || (k->accepts && !k->accepts(site)))
+      continue;
     rt_status status = k->prepare ? k->prepare(site) : RT_OK;
     if (status == RT_OK) {
       *kernel = k;

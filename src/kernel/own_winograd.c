@@ -1,79 +1,37 @@
-/* 3×3 convolutions of stride 1 and their gradients by data as Winograd's F(2×2, 3×3): 16 products for a tile of 2×2 results
- * where a direct convolution needs 36. A thread takes a block of tiles: transforms them into the nearest caches, multiplies
- * each of the 16 planes by the weights' (transformed once, as a pack), and transforms the products of a panel of channels
- * back while they are still near. The gradient by data is the same with turned weights. */
+/* 3×3 convolutions of stride 1 and their gradients by data as Winograd's F(2×2, 3×3) and F(4×4, 3×3): 16 products for a
+ * tile of 2×2 results where a direct convolution needs 36, or 36 for 4×4 where it needs 144. A thread takes a block of
+ * tiles: transforms them into the nearest caches, multiplies each plane of transformed values by the weights' (transformed
+ * once, as a pack), and transforms the products of a panel of channels back while they are still near. The gradient by data
+ * is the same with turned weights. */
 #include "kernel/own_winograd.h"
 
 #include "base/alloc.h"
 
-enum { PLANES = 16 };
-
 typedef struct winograd {
   own_tiles tiles;
+  own_transforms transforms;
   const rt_simd *simd;
   rt_dtype dtype;
   bool turned;
-  int64_t in, out;          /* channels */
-  int64_t k;                /* words of a row of the product */
-  int64_t row, plane;       /* words from tile to tile and from plane to plane of the transformed input */
-  int64_t result_plane;     /* floats */
-  int64_t block, blocks;    /* tiles of a block */
-  int64_t panels, split;    /* panels of output channels; parts that a block's panels are cut into */
+  int64_t in, out;       /* channels */
+  int64_t k;             /* words of a row of the product */
+  int64_t row, plane;    /* words from tile to tile and from plane to plane of the transformed input */
+  int64_t result_plane;  /* floats */
+  int64_t block, blocks; /* tiles of a block */
+  int64_t panels, split; /* panels of output channels; parts that a block's panels are cut into */
   int tile_rows, columns, lanes;
-  int slots;                /* threads */
-  int64_t slot_bytes;       /* of workspace */
+  int slots;          /* threads */
+  int64_t slot_bytes; /* of workspace */
 } winograd;
 
 static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
 
-own_tiles own_tiles_of(const rt_type *x, const rt_type *y, const int64_t padding[2]) {
-  own_tiles t = {.h = x->dim[2], .w = x->dim[3], .oh = y->dim[2], .ow = y->dim[3], .top = padding[0], .left = padding[1]};
-  t.down = parts(t.oh, 2);
-  t.across = parts(t.ow, 2);
-  t.n = x->dim[0] * t.down * t.across;
-  return t;
-}
-
-static own_place place_of(const own_tiles *t, int64_t tile) {
-  return (own_place){tile / (t->down * t->across), tile / t->across % t->down * 2, tile % t->across * 2};
-}
-
-/* The size×size pixels of `plane` (h×w) from (y, x) on. */
-static void pixels(const char *data, int64_t bytes, int64_t n, int64_t h, int64_t w, int64_t y, int64_t x, int size,
-                   const void *outside, const void **pixel) {
-  for (int i = 0; i < size; i++)
-    for (int j = 0; j < size; j++) {
-      bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
-      *pixel++ = inside ? data + ((n * h + y + i) * w + x + j) * bytes : outside;
-    }
-}
-
-void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *zero,
-                    const void *pixel[16]) {
-  if (tile >= t->n) {
-    for (int i = 0; i < 16; i++) pixel[i] = zero;
-    return;
-  }
-  own_place p = place_of(t, tile);
-  pixels(x, bytes, p.n, t->h, t->w, p.y - t->top, p.x - t->left, 4, zero, pixel);
-}
-
-void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t bytes, const void *outside,
-                     const void *pixel[4]) {
-  if (tile >= t->n) {
-    for (int i = 0; i < 4; i++) pixel[i] = outside;
-    return;
-  }
-  own_place p = place_of(t, tile);
-  pixels(y, bytes, p.n, t->oh, t->ow, p.y, p.x, 2, outside, pixel);
-}
-
 /* ---- blocking ---- */
 
 /* Tiles of a block: the transformed input and a panel's products take half of the second cache at most. */
 static int64_t block_of(const winograd *g) {
-  int64_t bytes = PLANES * 4 * (g->row + g->columns), most = rt_cpu_get()->l2 / 2 / bytes;
+  int64_t bytes = g->transforms.planes * 4 * (g->row + g->columns), most = rt_cpu_get()->l2 / 2 / bytes;
   most = most / g->tile_rows * g->tile_rows;
   most = most < g->tile_rows ? g->tile_rows : most > 16 * g->tile_rows ? 16 * g->tile_rows : most;
   int64_t rounds = parts(g->tiles.n, most * g->slots);
@@ -86,7 +44,9 @@ static winograd winograd_of(const rt_site *site) {
   const rt_type *x = site->in[0], *y = site->out;
   winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = y->dim[1], .slots = rt_threads()};
   g.turned = site->op == RT_OP(conv2d_backward_data);
-  g.tiles = own_tiles_of(x, y, g.turned ? (int64_t[]){2 - a->padding[0], 2 - a->padding[1]} : a->padding);
+  int m = own_winograd_choice(g.turned ? OWN_BY_DATA : OWN_FORWARD, a, x, site->in[1], y);
+  g.transforms = own_transforms_of(m, g.dtype);
+  g.tiles = own_tiles_of(m, x, y, g.turned ? (int64_t[]){2 - a->padding[0], 2 - a->padding[1]} : a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
   int64_t words = g.dtype == RT_BF16 ? 2 : 1;
   g.k = parts(g.in, words);
@@ -100,7 +60,7 @@ static winograd winograd_of(const rt_site *site) {
   if (g.blocks * g.split < g.slots) g.slots = (int)(g.blocks * g.split);
   g.plane = g.block * g.row + g.lanes;
   g.result_plane = g.block * g.columns + g.lanes;
-  g.slot_bytes = up(4 * (PLANES * (g.plane + g.result_plane) + up(g.in, g.lanes)), 64);
+  g.slot_bytes = up(4 * (g.transforms.planes * (g.plane + g.result_plane) + up(g.in, g.lanes)), 64);
   return g;
 }
 
@@ -126,8 +86,8 @@ static void filter(void *p, int64_t begin, int64_t end) {
       const char *from = (const char *)f->w->data + (k * words * step + o * stride) * element;
       uint32_t *to = f->out + (o / g->columns * g->k + k) * g->columns + o % g->columns;
       int64_t n = g->out - o < g->lanes ? g->out - o : g->lanes;
-      g->simd->winograd_filter[f->w->dtype](from, step, stride, g->turned, n, words == 2, k * words + 1 >= g->in, to,
-                                            g->panels * g->k * g->columns);
+      g->transforms.filter[f->w->dtype](from, step, stride, g->turned, n, words == 2, k * words + 1 >= g->in, to,
+                                        g->panels * g->k * g->columns);
     }
 }
 
@@ -138,7 +98,7 @@ static rt_status pack(void *state, const rt_tensor *in, void *out) {
 }
 
 static uint64_t form(const winograd *g) {
-  const int64_t what[] = {'W', g->dtype, g->turned, g->in, g->out, g->columns};
+  const int64_t what[] = {'W', g->transforms.m, g->dtype, g->turned, g->in, g->out, g->columns};
   uint64_t h = 0xCBF29CE484222325u;
   for (size_t i = 0; i < sizeof what / sizeof *what; i++) h = (h ^ (uint64_t)what[i]) * 0x100000001B3u;
   return h | 1;
@@ -157,10 +117,10 @@ typedef struct job {
 
 static void transform(const job *j, int64_t first, int64_t n, uint32_t *v, const void *zero) {
   const winograd *g = j->g;
-  const void *pixel[16];
+  const void *pixel[OWN_MOST_SIDE * OWN_MOST_SIDE];
   for (int64_t i = 0; i < n; i++) {
     own_tile_input(&g->tiles, first + i, j->x, g->in * (int64_t)rt_dtype_size(g->dtype), zero, pixel);
-    g->simd->winograd_input[g->dtype](pixel, g->in, v + i * g->row, g->plane);
+    g->transforms.input(pixel, g->in, v + i * g->row, g->plane);
   }
 }
 
@@ -168,7 +128,7 @@ static void multiply(const job *j, int64_t panel, int64_t n, const uint32_t *v, 
   const winograd *g = j->g;
   int64_t left = g->out - panel * g->columns;
   int columns = left < g->columns ? (int)left : g->columns;
-  for (int p = 0; p < PLANES; p++) {
+  for (int p = 0; p < g->transforms.planes; p++) {
     const uint32_t *w = (const uint32_t *)j->w + (p * g->panels + panel) * g->k * g->columns;
     for (int64_t i = 0; i < n; i += g->tile_rows)
       g->simd->product[g->dtype](n - i < g->tile_rows ? (int)(n - i) : g->tile_rows, columns, g->k,
@@ -182,12 +142,12 @@ static void transform_back(const job *j, int64_t panel, int64_t first, int64_t n
   int64_t bytes = (int64_t)rt_dtype_size(g->dtype), from = panel * g->columns;
   int64_t channels = g->out - from < g->columns ? g->out - from : g->columns;
   const char *y = (const char *)j->y + from * bytes, *r = j->residual ? (const char *)j->residual + from * bytes : NULL;
-  const void *to[4], *residual[4];
+  const void *to[16], *residual[16];
   for (int64_t i = 0; i < n; i++) {
     own_tile_output(&g->tiles, first + i, y, g->out * bytes, NULL, to);
     if (r) own_tile_output(&g->tiles, first + i, r, g->out * bytes, NULL, residual);
-    g->simd->winograd_output[g->dtype](m + i * g->columns, g->result_plane, channels, (void *const *)to,
-                                       j->bias ? j->bias + from : NULL, r ? residual : NULL, j->relu);
+    g->transforms.output(m + i * g->columns, g->result_plane, channels, (void *const *)to,
+                         j->bias ? j->bias + from : NULL, r ? residual : NULL, j->relu);
   }
 }
 
@@ -196,7 +156,7 @@ static void run_slots(void *p, int64_t begin, int64_t end) {
   const winograd *g = j->g;
   for (int64_t slot = begin; slot < end; slot++) {
     uint32_t *v = (uint32_t *)(j->workspace + slot * g->slot_bytes);
-    float *m = (float *)(v + PLANES * g->plane), *zero = m + PLANES * g->result_plane;
+    float *m = (float *)(v + g->transforms.planes * g->plane), *zero = m + g->transforms.planes * g->result_plane;
     memset(zero, 0, (size_t)g->in * sizeof *zero);
     int64_t tasks = g->blocks * g->split;
     for (int64_t task = tasks * slot / g->slots; task < tasks * (slot + 1) / g->slots; task++) {
@@ -215,7 +175,8 @@ static rt_status run(const rt_kernel_call *call) {
   const rt_site *site = call->site;
   const rt_conv2d_attr *a = site->attr;
   const winograd *g = site->state;
-  job j = {.g = g, .x = call->in[0]->data, .w = call->in[1]->data, .y = call->out[0].data, .workspace = call->workspace};
+  job j = {
+      .g = g, .x = call->in[0]->data, .w = call->in[1]->data, .y = call->out[0].data, .workspace = call->workspace};
   if (!g->turned) {
     j.bias = own_in(call, 2);
     j.residual = own_in(call, 3);
@@ -227,25 +188,16 @@ static rt_status run(const rt_kernel_call *call) {
 
 /* ---- rows ---- */
 
-bool own_winograd_shape(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y) {
-  for (int i = 0; i < 2; i++)
-    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->padding[i] > 2 || w->dim[2 + i] != 3) return false;
-  return a->groups == 1 && own_dtype(x->dtype) && x->dtype == y->dtype && own_channels_innermost(x) &&
-         own_channels_innermost(y) && rt_cpu_get()->isa >= RT_ISA_AVX2 &&
-         (x->dtype == RT_F32 || rt_cpu_get()->bf16);
-}
-
 static bool accepts_forward(const rt_site *site) {
-  const rt_type *bias = own_in_type(site, 2), *residual = own_in_type(site, 3);
-  return own_winograd_shape(site->attr, site->in[0], site->in[1], site->out) && site->in[1]->layout == RT_ROW_MAJOR &&
+  const rt_type *x = site->in[0], *w = site->in[1], *bias = own_in_type(site, 2), *residual = own_in_type(site, 3);
+  return own_winograd_choice(OWN_FORWARD, site->attr, x, w, site->out) && w->dtype == x->dtype &&
          (!bias || bias->dtype == RT_F32) &&
-         (!residual || (residual->dtype == site->out->dtype && own_channels_innermost(residual))) &&
-         site->in[0]->dim[1] >= 16 && site->out->dim[1] >= 16;
+         (!residual || (residual->dtype == x->dtype && own_channels_innermost(residual)));
 }
 
 static bool accepts_backward_data(const rt_site *site) {
-  return own_winograd_shape(site->attr, site->in[0], site->in[1], site->out) && site->in[1]->layout == RT_ROW_MAJOR &&
-         site->in[0]->dim[1] >= 16 && site->out->dim[1] >= 16;
+  return own_winograd_choice(OWN_BY_DATA, site->attr, site->in[0], site->in[1], site->out) &&
+         site->in[1]->dtype == site->in[0]->dtype;
 }
 
 static void release(void *state) { rt_free(state); }
@@ -260,7 +212,7 @@ static rt_status prepare(rt_site *site) {
   if (!k) return RT_E_MEMORY;
   k->g = *g;
   site->pack[site->n_packs++] = (rt_pack){.input = 1,
-                                          .bytes = PLANES * g->panels * g->k * g->columns * 4,
+                                          .bytes = g->transforms.planes * g->panels * g->k * g->columns * 4,
                                           .key = form(g),
                                           .source = RT_F32,
                                           .state = k,
@@ -269,7 +221,7 @@ static rt_status prepare(rt_site *site) {
   return RT_OK;
 }
 
-const rt_kernel rt_kernel_winograd = {
-    "own_winograd", RT_OP(conv2d), accepts_forward, prepare, run, release, .winograd = true};
+const rt_kernel rt_kernel_winograd = {"own_winograd", RT_OP(conv2d),   accepts_forward, prepare, run,
+                                      release,        .winograd = true};
 const rt_kernel rt_kernel_winograd_backward_data = {
     "own_winograd_data", RT_OP(conv2d_backward_data), accepts_backward_data, prepare, run, release, .winograd = true};

@@ -1,28 +1,46 @@
-/* What the Winograd kernels share: images cut into tiles of 2×2 results, each made of 4×4 pixels. */
+/* What the Winograd kernels share: images cut into tiles of m×m results, each made of (m + 2)×(m + 2) pixels, and the
+ * choice of m. */
 #ifndef RT_KERNEL_OWN_WINOGRAD_H
 #define RT_KERNEL_OWN_WINOGRAD_H
 
 #include "kernel/own.h"
 
+enum { OWN_MOST_SIDE = 6 };
+
+typedef enum own_direction { OWN_FORWARD, OWN_BY_DATA, OWN_BY_WEIGHT } own_direction;
+
+/* The transforms of one tile size and dtype; see simd.def. */
+typedef struct own_transforms {
+  int m, side, planes; /* side = m + 2, planes = side² */
+  void (*input)(const void *const *pixel, int64_t c, void *v, int64_t plane);
+  void (*output)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias,
+                 const void *const *residual, bool relu);
+  void (*filter[2])(const void *w, int64_t step, int64_t stride, bool turned, int64_t n, bool pairs, bool single,
+                    void *out, int64_t plane); /* by the weights' dtype */
+  void (*image)(const void *const *pixel, int row, int64_t c, void *v, int64_t plane, int64_t width, int64_t panel);
+  void (*gradient)(const void *const *pixel, int row, int64_t c, void *v, int64_t plane);
+  void (*weight_gradient)(const float *u, int64_t plane, int64_t n, float *w);
+} own_transforms;
+
+own_transforms own_transforms_of(int m, rt_dtype dtype);
+
 typedef struct own_tiles {
-  int64_t h, w, oh, ow;  /* of an image and of its result */
-  int64_t top, left;     /* padding */
-  int64_t down, across;  /* tiles of an image */
-  int64_t n;             /* of all */
+  int m;
+  int64_t h, w, oh, ow; /* of an image and of its result */
+  int64_t top, left;    /* padding */
+  int64_t down, across; /* tiles of an image */
+  int64_t n;            /* of all */
 } own_tiles;
 
-typedef struct own_place {
-  int64_t n, y, x; /* image and result pixel */
-} own_place;
-
-own_tiles own_tiles_of(const rt_type *x, const rt_type *y, const int64_t padding[2]);
-/* Addresses of a tile's 4×4 pixels of x and 2×2 of y, a pixel being `bytes` long; `outside` for those that don't exist. */
-void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *zero,
-                    const void *pixel[16]);
+own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t padding[2]);
+/* Addresses of a tile's pixels of x and of y, a pixel being `bytes` long; `outside` for those that don't exist. */
+void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *outside,
+                    const void **pixel);
 void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t bytes, const void *outside,
-                     const void *pixel[4]);
+                     const void **pixel);
 
-/* 3×3, stride 1, one group, channels innermost, a CPU whose vectors are worth it. */
-bool own_winograd_shape(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y);
+/* Tile size that a convolution of x with w is to run with; 0 where Winograd doesn't apply or doesn't pay. */
+int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const rt_type *x, const rt_type *w,
+                        const rt_type *y);
 
 #endif

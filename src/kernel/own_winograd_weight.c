@@ -1,25 +1,24 @@
-/* The gradient of a 3×3 convolution of stride 1 by its weights as Winograd's F(3×3, 2×2): tiles of 2×2 of dy and 4×4 of x
- * are transformed into 16 planes, of which each is one matrix product whose inner dimension is the tiles:
+/* The gradient of a 3×3 convolution of stride 1 by its weights as Winograd's F(3×3, m×m): tiles of m×m of dy and
+ * (m + 2)×(m + 2) of x are transformed into planes, of which each is one matrix product whose inner dimension is the tiles:
  *   U_p (O × I) = Σ_tiles dY_p (O) · X_p (I),   dw = Cᵀ U C
  * Tiles are taken in blocks that stay in the second cache; sums U are added to, block after block. A thread has a part: all
- * planes of a share of the tiles, or, where U is large, one row of four planes, so that nobody sums what is far away. */
+ * planes of a share of the tiles, or, where U is large, one row of planes, so that nobody sums what is far away. */
 #include "kernel/own_winograd.h"
 
 #include "base/alloc.h"
 
-enum { PLANES = 16, PLANE_ROWS = 4 };
-
 typedef struct winograd {
   own_tiles tiles;
+  own_transforms transforms;
   const rt_simd *simd;
   rt_dtype dtype;
   int64_t in, out;
-  int64_t in_row, out_row;         /* of U, in floats; of transformed dy, in words */
-  int64_t panels;                  /* of x: columns of the product */
-  int64_t steps;                   /* words of the inner dimension of a block: tiles, or pairs of them */
-  int64_t block, blocks;           /* tiles */
-  int64_t x_plane, dy_plane;       /* words of a block */
-  int groups, shares, planes;      /* parts = groups of planes × shares of the tiles; planes of a part */
+  int64_t in_row, out_row;    /* of U, in floats; of transformed dy, in words */
+  int64_t panels;             /* of x: columns of the product */
+  int64_t steps;              /* words of the inner dimension of a block: tiles, or pairs of them */
+  int64_t block, blocks;      /* tiles */
+  int64_t x_plane, dy_plane;  /* words of a block */
+  int groups, shares, planes; /* parts = groups of planes × shares of the tiles; planes of a part */
   int tile_rows, columns, lanes;
   int slots;
   int64_t slot_bytes, share_floats; /* a thread's buffers; U of one share */
@@ -34,15 +33,16 @@ static winograd winograd_of(const rt_site *site) {
   winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = dy->dim[1]};
   int threads = rt_threads();
   int64_t l2 = rt_cpu_get()->l2;
-  g.tiles = own_tiles_of(x, dy, a->padding);
+  g.transforms = own_transforms_of(own_winograd_choice(OWN_BY_WEIGHT, a, x, site->out, dy), g.dtype);
+  g.tiles = own_tiles_of(g.transforms.m, x, dy, a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
   g.in_row = up(g.in, g.lanes);
   g.out_row = up(g.out, g.lanes);
   if (g.out_row * 4 % 1024 == 0) g.out_row += g.lanes; /* powers of two collide in the caches */
   g.panels = parts(g.in, g.columns);
-  g.share_floats = PLANES * g.out * g.in_row;
-  g.groups = g.share_floats * 4 > l2 ? PLANE_ROWS : 1;
-  g.planes = PLANES / g.groups;
+  g.share_floats = g.transforms.planes * g.out * g.in_row;
+  g.groups = g.share_floats * 4 > l2 ? g.transforms.side : 1;
+  g.planes = g.transforms.planes / g.groups;
   g.shares = (int)parts(threads, g.groups);
   int64_t words = g.dtype == RT_BF16 ? 2 : 1;
   int64_t most = l2 / 2 / (g.planes * 4 * (g.panels * g.columns + g.out_row)); /* steps */
@@ -70,15 +70,15 @@ typedef struct job {
 static void transform(const job *j, int rows, int64_t first, uint32_t *x, uint32_t *dy, const void *zero) {
   const winograd *g = j->g;
   int64_t words = g->dtype == RT_BF16 ? 2 : 1, bytes = (int64_t)rt_dtype_size(g->dtype);
-  const void *pixel[32];
+  int m = g->transforms.m;
+  const void *pixel[2 * OWN_MOST_SIDE * OWN_MOST_SIDE];
   for (int64_t s = 0; s < g->steps; s++) {
     for (int64_t i = 0; i < words; i++)
-      own_tile_input(&g->tiles, first + s * words + i, j->x, g->in * bytes, zero, pixel + 16 * i);
-    g->simd->winograd_image[g->dtype](pixel, rows, g->in, x + s * g->columns, g->x_plane, g->columns,
-                                      g->steps * g->columns);
+      own_tile_input(&g->tiles, first + s * words + i, j->x, g->in * bytes, zero, pixel + g->transforms.planes * i);
+    g->transforms.image(pixel, rows, g->in, x + s * g->columns, g->x_plane, g->columns, g->steps * g->columns);
     for (int64_t i = 0; i < words; i++)
-      own_tile_output(&g->tiles, first + s * words + i, j->dy, g->out * bytes, zero, pixel + 4 * i);
-    g->simd->winograd_gradient[g->dtype](pixel, rows, g->out, dy + s * g->out_row, g->dy_plane);
+      own_tile_output(&g->tiles, first + s * words + i, j->dy, g->out * bytes, zero, pixel + m * m * i);
+    g->transforms.gradient(pixel, rows, g->out, dy + s * g->out_row, g->dy_plane);
   }
 }
 
@@ -107,7 +107,7 @@ static void run_slots(void *p, int64_t begin, int64_t end) {
       float *u = j->u + share * g->share_floats + group * g->planes * g->out * g->in_row;
       int64_t from = g->blocks * share / g->shares, to = g->blocks * (share + 1) / g->shares;
       for (int64_t b = from; b < to; b++) {
-        transform(j, g->groups == 1 ? PLANE_ROWS : (int)group, b * g->block, x, dy, zero);
+        transform(j, g->groups == 1 ? g->transforms.side : (int)group, b * g->block, x, dy, zero);
         multiply(g, x, dy, u, b > from);
       }
     }
@@ -122,9 +122,9 @@ static void transform_back(void *p, int64_t begin, int64_t end) {
   for (int64_t o = begin; o < end; o++) {
     float *u = j->u + o * g->in_row;
     for (int64_t share = 1; share < g->shares; share++)
-      for (int k = 0; k < PLANES; k++)
+      for (int k = 0; k < g->transforms.planes; k++)
         g->simd->binary_add(u + k * plane, u + share * g->share_floats + k * plane, u + k * plane, g->in);
-    g->simd->winograd_weight_gradient(u, plane, g->in, j->dw + o * g->in * 9);
+    g->transforms.weight_gradient(u, plane, g->in, j->dw + o * g->in * 9);
   }
 }
 
@@ -133,14 +133,13 @@ static rt_status run(const rt_kernel_call *call) {
   job j = {.g = g, .dy = call->in[0]->data, .x = call->in[1]->data, .dw = call->out[0].data, .u = call->workspace};
   j.slots = (char *)(j.u + g->shares * g->share_floats);
   rt_parallel_for(g->slots, 1, run_slots, &j);
-  rt_parallel_for(g->out, 1 + OWN_GRAIN / (PLANES * g->in), transform_back, &j);
+  rt_parallel_for(g->out, 1 + OWN_GRAIN / (g->transforms.planes * g->in), transform_back, &j);
   return RT_OK;
 }
 
 static bool accepts(const rt_site *site) {
-  return site->n_out == 1 && own_winograd_shape(site->attr, site->in[1], site->out, site->in[0]) &&
-         site->out->dtype == RT_F32 && site->out->layout == RT_ROW_MAJOR && site->in[0]->dim[1] >= 16 &&
-         site->in[1]->dim[1] >= 16;
+  return site->n_out == 1 && site->out->dtype == RT_F32 &&
+         own_winograd_choice(OWN_BY_WEIGHT, site->attr, site->in[1], site->out, site->in[0]);
 }
 
 static void release(void *state) { rt_free(state); }

@@ -82,6 +82,9 @@ INLINE void bf16_store_some(uint16_t *p, vec v, int64_t n) {
   memcpy(p, buffer, (size_t)n * sizeof *p);
 }
 
+/* What is below 0 becomes 0; a NaN stays. */
+INLINE vec rectified(vec v) { return (vec)((words)v & ~(words)(v < 0)); }
+
 /* Lane i holds low[i] and high[i] as bf16: two steps of a sum side by side. */
 INLINE words words_zip(vec low, vec high) {
 #if defined __AVX512BF16__

@@ -70,10 +70,6 @@ INLINE void put(const bool bf16, void *y, int64_t c, vec v, int64_t n) {
   }
 }
 
-INLINE vec rectify(vec v) {
-  return (vec)((words)v & ~(words)(v < 0));
-}
-
 INLINE void output(const bool bf16, const float *m, int64_t plane, int64_t c, void *const *y, const float *bias,
                    const void *const *residual, bool relu) {
   for (int64_t i = 0; i < c; i += LANES) {
@@ -94,7 +90,7 @@ INLINE void output(const bool bf16, const float *m, int64_t plane, int64_t c, vo
     for (int j = 0; j < 4; j++) {
       if (!y[j]) continue;
       if (residual) r[j] += pixel_at(bf16, residual[j], i, c - i);
-      put(bf16, y[j], i, relu ? rectify(r[j]) : r[j], c - i);
+      put(bf16, y[j], i, relu ? rectified(r[j]) : r[j], c - i);
     }
   }
 }
@@ -124,8 +120,8 @@ INLINE void filter_taps(const bool bf16, const void *w, int64_t stride, bool tur
   float t[9][LANES] = {0};
   for (int64_t i = 0; i < n; i++)
     for (int tap = 0; tap < 9; tap++)
-      t[turned ? 8 - tap : tap][i] = bf16 ? rt_bf16_to_f32(((const uint16_t *)w)[i * stride + tap])
-                                          : ((const float *)w)[i * stride + tap];
+      t[turned ? 8 - tap : tap][i] =
+          bf16 ? rt_bf16_to_f32(((const uint16_t *)w)[i * stride + tap]) : ((const float *)w)[i * stride + tap];
 #pragma GCC unroll 9
   for (int tap = 0; tap < 9; tap++) taps[tap] = f32_load(t[tap]);
 }
@@ -197,8 +193,8 @@ INLINE void gradient_tile(const bool bf16, const int first, const int last, cons
   }
 }
 
-INLINE void gradient_rows(const bool bf16, const int first, const int last, const void *const *pixel, int64_t c, void *v,
-                          int64_t plane) {
+INLINE void gradient_rows(const bool bf16, const int first, const int last, const void *const *pixel, int64_t c,
+                          void *v, int64_t plane) {
   vec low[16], high[16];
   for (int64_t i = 0; i < c; i += LANES) {
     gradient_tile(bf16, first, last, pixel, i, c - i, low);
@@ -208,7 +204,7 @@ INLINE void gradient_rows(const bool bf16, const int first, const int last, cons
 }
 
 #define BY_ROWS(call) \
-  switch (rows) { \
+  switch (row) { \
   case 0: call(0, 1); break; \
   case 1: call(1, 2); break; \
   case 2: call(2, 3); break; \
@@ -217,7 +213,7 @@ INLINE void gradient_rows(const bool bf16, const int first, const int last, cons
   }
 
 /* Cᵀ u C of n channels into w: n × 9. */
-void RT_NAME(winograd_weight_gradient)(const float *u, int64_t plane, int64_t n, float *w) {
+void RT_NAME(winograd2_weight_gradient)(const float *u, int64_t plane, int64_t n, float *w) {
   for (int64_t i = 0; i < n; i += LANES) {
     vec t[12], out[9];
 #pragma GCC unroll 4
@@ -242,22 +238,22 @@ void RT_NAME(winograd_weight_gradient)(const float *u, int64_t plane, int64_t n,
 }
 
 #define TRANSFORMS(dtype, bf16) \
-  void RT_NAME(winograd_input_##dtype)(const void *const *pixel, int64_t c, void *v, int64_t plane) { \
+  void RT_NAME(winograd2_input_##dtype)(const void *const *pixel, int64_t c, void *v, int64_t plane) { \
     input(bf16, pixel, c, v, plane); \
   } \
-  void RT_NAME(winograd_output_##dtype)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias, \
-                                        const void *const *residual, bool relu) { \
+  void RT_NAME(winograd2_output_##dtype)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias, \
+                                         const void *const *residual, bool relu) { \
     output(bf16, m, plane, c, y, bias, residual, relu); \
   } \
-  void RT_NAME(winograd_filter_##dtype)(const void *w, int64_t step, int64_t stride, bool turned, int64_t n, bool pairs, \
-                                        bool single, void *out, int64_t plane) { \
+  void RT_NAME(winograd2_filter_##dtype)(const void *w, int64_t step, int64_t stride, bool turned, int64_t n, \
+                                         bool pairs, bool single, void *out, int64_t plane) { \
     filter(bf16, w, step, stride, turned, n, pairs, single, out, plane); \
   } \
-  void RT_NAME(winograd_image_##dtype)(const void *const *pixel, int rows, int64_t c, void *v, int64_t plane, \
-                                       int64_t width, int64_t panel) { \
+  void RT_NAME(winograd2_image_##dtype)(const void *const *pixel, int row, int64_t c, void *v, int64_t plane, \
+                                        int64_t width, int64_t panel) { \
     BY_ROWS(IMAGE_##dtype) \
   } \
-  void RT_NAME(winograd_gradient_##dtype)(const void *const *pixel, int rows, int64_t c, void *v, int64_t plane) { \
+  void RT_NAME(winograd2_gradient_##dtype)(const void *const *pixel, int row, int64_t c, void *v, int64_t plane) { \
     BY_ROWS(GRADIENT_##dtype) \
   }
 #define IMAGE_f32(first, last) image_rows(false, first, last, pixel, c, v, plane, width, panel)

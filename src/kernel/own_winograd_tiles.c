@@ -1,0 +1,112 @@
+/* Tiles, transforms, and when Winograd pays. */
+#include "kernel/own_winograd.h"
+
+own_transforms own_transforms_of(int m, rt_dtype dtype) {
+  const rt_simd *s = rt_simd_get();
+  own_transforms t = {.m = m, .side = m + 2, .planes = (m + 2) * (m + 2)};
+  if (m == 4) {
+    t.input = s->winograd4_input;
+    t.output = s->winograd4_output;
+    t.filter[RT_F32] = s->winograd4_filter;
+    t.image = s->winograd4_image;
+    t.gradient = s->winograd4_gradient;
+    t.weight_gradient = s->winograd4_weight_gradient;
+  } else {
+    t.input = s->winograd2_input[dtype];
+    t.output = s->winograd2_output[dtype];
+    t.filter[RT_F32] = s->winograd2_filter[RT_F32];
+    t.filter[RT_BF16] = s->winograd2_filter[RT_BF16];
+    t.image = s->winograd2_image[dtype];
+    t.gradient = s->winograd2_gradient[dtype];
+    t.weight_gradient = s->winograd2_weight_gradient;
+  }
+  return t;
+}
+
+own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t padding[2]) {
+  own_tiles t = {
+      .m = m, .h = x->dim[2], .w = x->dim[3], .oh = y->dim[2], .ow = y->dim[3], .top = padding[0], .left = padding[1]};
+  t.down = (t.oh + m - 1) / m;
+  t.across = (t.ow + m - 1) / m;
+  t.n = x->dim[0] * t.down * t.across;
+  return t;
+}
+
+/* The size×size pixels of an image (h×w) from (y, x) on. */
+static void pixels(const char *image, int64_t bytes, int64_t h, int64_t w, int64_t y, int64_t x, int size,
+                   const void *outside, const void **pixel) {
+  for (int i = 0; i < size; i++)
+    for (int j = 0; j < size; j++) {
+      bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
+      *pixel++ = inside ? image + ((y + i) * w + x + j) * bytes : outside;
+    }
+}
+
+static void none(int n, const void *outside, const void **pixel) {
+  for (int i = 0; i < n; i++) pixel[i] = outside;
+}
+
+void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *outside,
+                    const void **pixel) {
+  if (tile >= t->n) {
+    none((t->m + 2) * (t->m + 2), outside, pixel);
+    return;
+  }
+  int64_t per = t->down * t->across, n = tile / per, row = tile % per / t->across, column = tile % t->across;
+  pixels((const char *)x + n * t->h * t->w * bytes, bytes, t->h, t->w, row * t->m - t->top, column * t->m - t->left,
+         t->m + 2, outside, pixel);
+}
+
+void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t bytes, const void *outside,
+                     const void **pixel) {
+  if (tile >= t->n) {
+    none(t->m * t->m, outside, pixel);
+    return;
+  }
+  int64_t per = t->down * t->across, n = tile / per, row = tile % per / t->across, column = tile % t->across;
+  pixels((const char *)y + n * t->oh * t->ow * bytes, bytes, t->oh, t->ow, row * t->m, column * t->m, t->m, outside,
+         pixel);
+}
+
+/* ---- choice ---- */
+
+/* Measured by scripts/bench kernels, on Zen 4 with AVX-512 and limited to AVX2: the first row that fits is taken.
+ * On AMX, products in bf16 are so fast that transforms can't pay (not measured: no such CPU was at hand). */
+typedef struct choice {
+  own_direction direction;
+  rt_dtype dtype;
+  rt_isa least, most;
+  int64_t channels; /* in and out, at least */
+  int64_t tiles;    /* of this size, at least: with fewer, weights are what is read */
+  int m;
+} choice;
+
+static const choice choices[] = {
+    {OWN_FORWARD, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
+    {OWN_BY_DATA, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
+    {OWN_BY_WEIGHT, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
+    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
+    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
+    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
+};
+
+static bool applies(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y) {
+  for (int i = 0; i < 2; i++)
+    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->padding[i] > 2 || w->dim[2 + i] != 3) return false;
+  return a->groups == 1 && x->dtype == y->dtype && own_channels_innermost(x) && own_channels_innermost(y) &&
+         w->layout == RT_ROW_MAJOR;
+}
+
+int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const rt_type *x, const rt_type *w,
+                        const rt_type *y) {
+  if (!applies(a, x, w, y)) return 0;
+  rt_isa isa = rt_cpu_get()->isa;
+  int64_t channels = w->dim[0] < w->dim[1] ? w->dim[0] : w->dim[1];
+  for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+    const choice *c = &choices[i];
+    if (c->direction == direction && c->dtype == x->dtype && isa >= c->least && isa <= c->most &&
+        channels >= c->channels && own_tiles_of(c->m, x, y, a->padding).n >= c->tiles)
+      return c->m;
+  }
+  return 0;
+}
