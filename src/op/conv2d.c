@@ -284,6 +284,11 @@ static const char *const cases[] = {
     "x[2,17,5,3] x[19,17,3,3] f[19] ; padding=1 activation=relu",
     "x[2,3,5,4] x[4,3,3,3] - x[2,4,5,4] ; padding=1",
     "x[2,3,7,5] x[4,3,3,3] f[4] x[2,4,4,3] ; stride=2 padding=1 activation=relu",
+    "x[2,24,7,5]! x[70,24,3,3]! f[70]! x[2,70,7,5]! ; padding=1 activation=relu",
+    "x[1,41,9,6]! x[25,41,3,3]! ; padding=1",
+    "x[3,32,5,8]! x[24,32,3,3]! f[24]! ; padding=2",
+    "x[2,48,6,7]! x[33,48,3,3]! ; padding=0,1 activation=relu",
+    "x[9,26,2,1]! x[130,26,3,3]! ; padding=1",
     NULL,
 };
 
@@ -309,6 +314,10 @@ static const char *const cases_data[] = {
     "x[2,6,5,7] x[6,1,3,3] x[2,6,5,7] ; padding=1 groups=6",
     "x[1,3,3,8] x[3,2,2,3] x[1,2,9,8] ; stride=2,1 padding=0,2 dilation=3,2",
     "x[2,19,5,3] x[19,17,3,3] x[2,17,5,3] ; padding=1",
+    "x[2,70,7,5] x[70,24,3,3] x[2,24,7,5] ; padding=1",
+    "x[1,25,9,6] x[25,41,3,3] x[1,41,9,6] ; padding=1",
+    "x[3,24,7,10] x[24,32,3,3] x[3,32,5,8] ; padding=2",
+    "x[2,33,4,7] x[33,48,3,3] x[2,48,6,7] ; padding=0,1",
     NULL,
 };
 
@@ -328,6 +337,11 @@ static const char *const cases_weight[] = {
     "x[2,19,5,3] x[2,17,5,3] x[19,17,3,3] f[19] ; padding=1",
     "x[4,130,8,8] x[4,67,16,15] x[130,67,3,3] ; stride=2 padding=1",
     "x[17,129,4,4] x[17,257,4,4] x[129,257,3,3] ; padding=1",
+    "x[2,70,7,5] x[2,24,7,5] x[70,24,3,3] ; padding=1",
+    "x[1,25,9,6] x[1,41,9,6] x[25,41,3,3] ; padding=1",
+    "x[3,24,7,10] x[3,32,5,8] x[24,32,3,3] ; padding=2",
+    "x[2,33,4,7] x[2,48,6,7] x[33,48,3,3] ; padding=0,1",
+    "x[40,64,9,9] x[40,130,9,9] x[64,130,3,3] ; padding=1",
     NULL,
 };
 

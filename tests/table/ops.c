@@ -218,13 +218,13 @@ static void compare(const rt_op *op, const char *text, rt_dtype tested, const ch
 }
 
 /* Returns whether a kernel of its own ran. */
-static bool check_kernel(const rt_op *op, const char *text, rt_dtype tested, bool images) {
+static bool check_kernel(const rt_op *op, const char *text, rt_dtype tested, bool images, rt_kernels policy) {
   test_case c;
   test_case_parse(text, tested, &c);
   fixture reference = make(&c, op), fast = make(&c, op);
   if (images) OK(rt_pass_layout(&fast.graph));
   compile(&reference, RT_KERNELS_REFERENCE);
-  compile(&fast, RT_KERNELS_AUTO);
+  compile(&fast, policy);
   run(&reference, &c);
   const char *kernel = "reference";
   run(&fast, &c);
@@ -248,6 +248,8 @@ static bool check_kernel(const rt_op *op, const char *text, rt_dtype tested, boo
   fixture_free(&reference);
   fixture_free(&fast);
   test_case_release(&c);
+  if (policy == RT_KERNELS_AUTO && strstr(kernel, "winograd")) /* and the kernel that it stands before */
+    check_kernel(op, text, tested, images, RT_KERNELS_DIRECT);
   return strcmp(kernel, "reference") != 0;
 }
 
@@ -257,8 +259,8 @@ static void kernels(void **state) {
     const rt_op *op = rt_op_at(i);
     for (const char *const *text = op->cases; *text; text++)
       for (int images = 0; images < 2; images++) {
-        fast += check_kernel(op, *text, RT_F32, images);
-        fast += check_kernel(op, *text, RT_BF16, images);
+        fast += check_kernel(op, *text, RT_F32, images, RT_KERNELS_AUTO);
+        fast += check_kernel(op, *text, RT_BF16, images, RT_KERNELS_AUTO);
         cases += 2;
       }
   }
