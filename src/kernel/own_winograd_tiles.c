@@ -70,25 +70,31 @@ void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t by
 
 /* ---- choice ---- */
 
-/* Measured by scripts/bench kernels, on Zen 4 with AVX-512 and limited to AVX2: the first row that fits is taken.
- * On AMX, products in bf16 are so fast that transforms can't pay (not measured: no such CPU was at hand). */
+/* Measured by scripts/bench kernels on Zen 4, with AVX-512 and limited to AVX2; the first row that fits is taken. On AMX,
+ * products in bf16 are so fast that transforms can't pay (not measured: no such CPU was at hand). In bf16, tiles of 4×4
+ * would cost 3 to 4 times a direct kernel's error. */
 typedef struct choice {
   own_direction direction;
   rt_dtype dtype;
   rt_isa least, most;
-  int64_t channels; /* in and out, at least */
-  int64_t tiles;    /* of this size, at least: with fewer, weights are what is read */
+  int64_t channels; /* in and out, at least: with fewer, transforms are what is done */
   int m;
 } choice;
 
 static const choice choices[] = {
-    {OWN_FORWARD, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
-    {OWN_BY_DATA, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
-    {OWN_BY_WEIGHT, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 4, 2},
-    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
-    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
-    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 1, 4},
+    {OWN_FORWARD, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_BY_DATA, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_BY_WEIGHT, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
+    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
+    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 4},
+    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
 };
+
+/* With fewer tiles than this for the channels, reading the weights is what takes the time, and transformed ones are more. */
+enum { CHANNELS_PER_TILE = 64 };
 
 static bool applies(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y) {
   for (int i = 0; i < 2; i++)
@@ -101,11 +107,11 @@ int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const 
                         const rt_type *y) {
   if (!applies(a, x, w, y)) return 0;
   rt_isa isa = rt_cpu_get()->isa;
-  int64_t channels = w->dim[0] < w->dim[1] ? w->dim[0] : w->dim[1];
+  int64_t channels = w->dim[0] < w->dim[1] ? w->dim[0] : w->dim[1], most = w->dim[0] + w->dim[1] - channels;
   for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
     const choice *c = &choices[i];
     if (c->direction == direction && c->dtype == x->dtype && isa >= c->least && isa <= c->most &&
-        channels >= c->channels && own_tiles_of(c->m, x, y, a->padding).n >= c->tiles)
+        channels >= c->channels && own_tiles_of(c->m, x, y, a->padding).n * CHANNELS_PER_TILE >= most)
       return c->m;
   }
   return 0;
