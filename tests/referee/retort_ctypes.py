@@ -221,9 +221,9 @@ class Graph:
 
 
 class Plan:
-    def __init__(self, graph, reference=False, memory_limit=0, profile=False):
+    def __init__(self, graph, kernels="auto", memory_limit=0, profile=False):
         self.graph, self.p = graph, C.c_void_p()
-        options = PlanOptions(int(reference), memory_limit, profile)
+        options = PlanOptions(["auto", "direct", "reference"].index(kernels), memory_limit, profile)
         check(lib.rt_plan_new(graph.p, C.byref(options), C.byref(self.p)))
 
     def __del__(self):
