@@ -59,4 +59,8 @@ static inline void own_tile_end(const rt_simd *simd, rt_dtype dtype, void *data,
   if (dtype != RT_F32) simd->narrow(tile, (uint16_t *)data + i, n);
 }
 
+/* own_reduce.c: sums of a channels-last image's pixels (the gradient of a bias), one a channel. */
+int64_t own_sum_pixels_bytes(int64_t c); /* of workspace */
+void own_sum_pixels(const rt_tensor *image, const rt_tensor *sum, void *workspace);
+
 #endif

@@ -38,8 +38,8 @@ static bool accepts(const rt_site *site) {
   const rt_type *dy = site->in[0], *x = site->in[1];
   shape s = shape_of(site);
   return own_dtype(x->dtype) && dy->dtype == x->dtype && own_channels_innermost(x) && own_channels_innermost(dy) &&
-         a->groups == 1 && site->n_out == 1 && site->out->dtype == RT_F32 && site->out->layout == RT_ROW_MAJOR &&
-         pays(a, &s);
+         a->groups == 1 && (site->n_out == 1 || site->out[1].dtype == RT_F32) && site->out->dtype == RT_F32 &&
+         site->out->layout == RT_ROW_MAJOR && pays(a, &s);
 }
 
 static void release(void *state) {
@@ -70,6 +70,7 @@ static rt_status prepare(rt_site *site) {
   c->columns_bytes = padded(rt_type_bytes(&c->b));
   c->result_bytes = padded(rt_type_bytes(&c->c));
   site->workspace = c->columns_bytes + c->result_bytes + c->product.workspace;
+  if (site->n_out > 1 && site->workspace < own_sum_pixels_bytes(s.o)) site->workspace = own_sum_pixels_bytes(s.o);
   return RT_OK;
 }
 
@@ -128,6 +129,7 @@ static rt_status run(const rt_kernel_call *call) {
   rt_status status = c->kernel->run(&product);
   turning t = {(const float *)result, call->out[0].data, s.kh * s.kw, s.i};
   if (status == RT_OK) rt_parallel_for(s.o, 1, turn, &t);
+  if (call->site->n_out > 1) own_sum_pixels(call->in[0], &call->out[1], call->workspace);
   return status;
 }
 

@@ -17,6 +17,12 @@ typedef struct reduction {
   double *part; /* outer × blocks × inner */
 } reduction;
 
+static void cut(reduction *r) {
+  r->rows_each = (r->rows + MOST_BLOCKS - 1) / MOST_BLOCKS;
+  if (r->rows_each * r->inner < BLOCK) r->rows_each = (BLOCK + r->inner - 1) / r->inner;
+  r->blocks = (r->rows + r->rows_each - 1) / r->rows_each;
+}
+
 /* Axes of the mask vanish. y has the kept ones in the order in which they lie in x. */
 static bool reduction_of(const rt_type *x, unsigned mask, const rt_type *y, reduction *r) {
   static const int row_major[] = {0, 1, 2, 3, 4, 5, 6, 7}, channels_last[] = {0, 2, 3, 1};
@@ -39,9 +45,7 @@ static bool reduction_of(const rt_type *x, unsigned mask, const rt_type *y, redu
   }
   for (int i = 1; i < n; i++) /* in row-major order, too, so that y's elements are those of x in turn */
     if (kept[i] > kept[i - 1]) return false;
-  r->rows_each = (r->rows + MOST_BLOCKS - 1) / MOST_BLOCKS;
-  if (r->rows_each * r->inner < BLOCK) r->rows_each = (BLOCK + r->inner - 1) / r->inner;
-  r->blocks = (r->rows + r->rows_each - 1) / r->rows_each;
+  cut(r);
   return y->layout == RT_ROW_MAJOR || rt_layouts_agree(y) || n < 2;
 }
 
@@ -96,15 +100,36 @@ static void merge(void *p, int64_t begin, int64_t end) {
   }
 }
 
+static void reduce(reduction *r) {
+  rt_parallel_for(r->outer * r->blocks, 1 + OWN_GRAIN / (r->rows_each * r->inner), sum_blocks, r);
+  rt_parallel_for(r->outer * r->inner, 1 + OWN_GRAIN / 4 / r->blocks, merge, r);
+}
+
 static rt_status run(const rt_kernel_call *call) {
   reduction r;
   site_reduction(call->site, &r);
   r.x = own_in(call, 0);
   r.y = call->out;
   r.part = call->workspace;
-  rt_parallel_for(r.outer * r.blocks, 1 + OWN_GRAIN / (r.rows_each * r.inner), sum_blocks, &r);
-  rt_parallel_for(r.outer * r.inner, 1 + OWN_GRAIN / 4 / r.blocks, merge, &r);
+  reduce(&r);
   return RT_OK;
+}
+
+int64_t own_sum_pixels_bytes(int64_t c) { return MOST_BLOCKS * c * (int64_t)sizeof(double); }
+
+void own_sum_pixels(const rt_tensor *image, const rt_tensor *sum, void *workspace) {
+  int64_t c = image->dim[1];
+  reduction r = {.simd = rt_simd_get(),
+                 .dtype = image->dtype,
+                 .outer = 1,
+                 .rows = rt_tensor_elements(image) / c,
+                 .inner = c,
+                 .scale = 1,
+                 .x = image->data,
+                 .y = sum,
+                 .part = workspace};
+  cut(&r);
+  reduce(&r);
 }
 
 const rt_kernel rt_kernel_sum = {"own_sum", RT_OP(sum), accepts, prepare, run, NULL};

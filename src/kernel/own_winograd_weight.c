@@ -134,11 +134,12 @@ static rt_status run(const rt_kernel_call *call) {
   j.slots = (char *)(j.u + g->shares * g->share_floats);
   rt_parallel_for(g->slots, 1, run_slots, &j);
   rt_parallel_for(g->out, 1 + OWN_GRAIN / (g->transforms.planes * g->in), transform_back, &j);
+  if (call->site->n_out > 1) own_sum_pixels(call->in[0], &call->out[1], call->workspace);
   return RT_OK;
 }
 
 static bool accepts(const rt_site *site) {
-  return site->n_out == 1 && site->out->dtype == RT_F32 &&
+  return site->out->dtype == RT_F32 && (site->n_out == 1 || site->out[1].dtype == RT_F32) &&
          own_winograd_choice(OWN_BY_WEIGHT, site->attr, site->in[1], site->out, site->in[0]);
 }
 
@@ -150,6 +151,8 @@ static rt_status prepare(rt_site *site) {
   site->state = g;
   *g = winograd_of(site);
   site->workspace = g->shares * g->share_floats * 4 + g->slots * g->slot_bytes;
+  int64_t sums = own_sum_pixels_bytes(g->out);
+  if (site->n_out > 1 && site->workspace < sums) site->workspace = sums;
   return RT_OK;
 }
 

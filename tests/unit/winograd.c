@@ -62,7 +62,8 @@ static void exact(void) {
             for (int tap = 0; tap < 9; tap++) {
               int h = p + tap / 3 - 1, v = q + tap % 3 - 1;
               if (h < 0 || h >= H || v < 0 || v >= W) continue;
-              int at_x = ((n * I + c) * H + h) * W + v, at_y = ((n * O + o) * H + p) * W + q, at_w = (o * I + c) * 9 + tap;
+              int at_x = ((n * I + c) * H + h) * W + v, at_y = ((n * O + o) * H + p) * W + q,
+                  at_w = (o * I + c) * 9 + tap;
               y_exact[at_y] += x[at_x] * w[at_w];
               dx_exact[at_x] += dy[at_y] * w[at_w];
               dw_exact[at_w] += dy[at_y] * x[at_x];
@@ -71,7 +72,8 @@ static void exact(void) {
 
 static const int64_t x_dim[] = {N, I, H, W}, w_dim[] = {O, I, 3, 3}, y_dim[] = {N, O, H, W};
 
-static rt_value *fed(rt_graph *g, rt_feed *feed, const char *name, rt_dtype dtype, const int64_t *dim, const double *v) {
+static rt_value *fed(rt_graph *g, rt_feed *feed, const char *name, rt_dtype dtype, const int64_t *dim,
+                     const double *v) {
   rt_type t = rt_type_of(dtype, 4, dim);
   int64_t n = rt_type_elements(&t);
   rt_tensor view = rt_tensor_view(&t, rt_alloc((size_t)rt_type_bytes(&t)));
@@ -137,12 +139,13 @@ static void error(void **unused) {
     for (int i = 0; i < 3; i++)
       for (rt_dtype dtype = RT_F32; dtype <= RT_BF16; dtype++) {
         char fast[64] = "", direct[64] = "";
-        double a = distance(ops[i], dtype, RT_KERNELS_AUTO, fast), b = distance(ops[i], dtype, RT_KERNELS_DIRECT, direct);
+        double a = distance(ops[i], dtype, RT_KERNELS_AUTO, fast),
+               b = distance(ops[i], dtype, RT_KERNELS_DIRECT, direct);
         if (strstr(direct, "winograd")) fail_msg("direct kernels were asked for, %s ran", direct);
         if (!strstr(fast, "winograd")) continue;
         compared++;
-        print_message("%-4s %-15s %-20s %.2e, %s %.2e: %.2f times\n", rt_dtype_name(dtype), kind_name[k], fast, a, direct, b,
-                      a / b);
+        print_message("%-4s %-15s %-20s %.2e, %s %.2e: %.2f times\n", rt_dtype_name(dtype), kind_name[k], fast, a,
+                      direct, b, a / b);
         double bound = dtype == RT_BF16 ? 3 * b : 4 * (b > 1.5e-7 ? b : 1.5e-7);
         if (!(a <= bound)) fail_msg("%s, %s: %.3g is above %.3g", fast, kind_name[k], a, bound);
       }
