@@ -20,6 +20,7 @@ static int print_machine(const rt_machine *m) {
   cJSON_AddBoolToObject(o, "vnni", m->vnni);
   cJSON_AddBoolToObject(o, "amx", m->amx);
   cJSON_AddStringToObject(o, "backend", m->backend);
+  cJSON_AddStringToObject(o, "winograd", m->winograd);
   cJSON_AddStringToObject(o, "simd", m->simd);
   cJSON_AddNumberToObject(o, "threads", rt_threads());
   cJSON_AddNumberToObject(o, "l1_bytes", (double)m->l1);
@@ -40,6 +41,7 @@ static int run(const char *const *arguments, int n) {
   printf("isa        %s (bf16 %s, vnni %s, amx %s)\n", m.isa, m.bf16 ? "yes" : "no", m.vnni ? "yes" : "no",
          m.amx ? "yes" : "no");
   printf("kernels    %s for convolutions and matrix products, own loops for %s\n", m.backend, m.simd);
+  printf("winograd   %s\n", m.winograd);
   printf("precision  auto means %s\n", m.bf16 ? "bf16" : "fp32");
   printf("caches     L1 %lld KiB, L2 %lld KiB, L3 %lld KiB\n", (long long)m.l1 >> 10, (long long)m.l2 >> 10,
          (long long)m.l3 >> 10);

@@ -1,6 +1,8 @@
 /* Tiles, transforms, and when Winograd pays. */
 #include "kernel/own_winograd.h"
 
+#include <stdio.h>
+
 own_transforms own_transforms_of(int m, rt_dtype dtype) {
   const rt_simd *s = rt_simd_get();
   own_transforms t = {.m = m, .side = m + 2, .planes = (m + 2) * (m + 2)};
@@ -115,4 +117,19 @@ int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const 
       return c->m;
   }
   return 0;
+}
+
+const char *rt_kernel_winograd(char *buffer, size_t size) {
+  static const char *const name[] = {[RT_F32] = "fp32", [RT_BF16] = "bf16"};
+  rt_isa isa = rt_cpu_get()->isa;
+  int used = snprintf(buffer, size, "%s", "");
+  for (rt_dtype dtype = RT_F32; dtype <= RT_BF16; dtype++)
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+      const choice *c = &choices[i];
+      if (c->direction != OWN_FORWARD || c->dtype != dtype || isa < c->least || isa > c->most) continue;
+      used += snprintf(buffer + used, size - (size_t)used, "%sF(%d×%d, 3×3) in %s", used ? ", " : "", c->m, c->m, name[dtype]);
+      break;
+    }
+  if (!used) snprintf(buffer, size, "none");
+  return buffer;
 }
