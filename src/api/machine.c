@@ -19,7 +19,7 @@ void rt_machine_info(rt_machine *out) {
                       .l3 = cpu->l3,
                       .memory = rt_memory_available()};
   rt_kernel_backend(out->backend, sizeof out->backend);
-  rt_kernel_winograd(out->winograd, sizeof out->winograd);
+  rt_kernel_winograd_forms(out->winograd, sizeof out->winograd);
   snprintf(out->cpu, sizeof out->cpu, "%s", cpu->brand);
 }
 

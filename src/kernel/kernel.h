@@ -86,7 +86,7 @@ typedef struct rt_cpu {
 const char *rt_kernel_backend(char *buffer, size_t size);
 const char *rt_kernel_simd(void);
 /* Winograd convolutions that run here: "F(4×4, 3×3) in fp32, F(2×2, 3×3) in bf16", or "none". */
-const char *rt_kernel_winograd(char *buffer, size_t size);
+const char *rt_kernel_winograd_forms(char *buffer, size_t size);
 
 const rt_cpu *rt_cpu_get(void);
 const char *rt_isa_name(rt_isa isa);

@@ -119,7 +119,7 @@ int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const 
   return 0;
 }
 
-const char *rt_kernel_winograd(char *buffer, size_t size) {
+const char *rt_kernel_winograd_forms(char *buffer, size_t size) {
   static const char *const name[] = {[RT_F32] = "fp32", [RT_BF16] = "bf16"};
   rt_isa isa = rt_cpu_get()->isa;
   int used = snprintf(buffer, size, "%s", "");
