@@ -264,9 +264,9 @@ RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const 
 
 typedef struct rt_machine {
   char cpu[64];
-  const char *isa;  /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
-  const char *simd; /* which build of our own loops runs */
-  char backend[64]; /* "oneDNN 3.2.0 (…)" or "reference" */
+  const char *isa;   /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
+  const char *simd;  /* which build of our own loops runs */
+  char backend[64];  /* "oneDNN 3.2.0 (…)" or "reference" */
   char winograd[64]; /* convolutions with fewer multiplications that run here, or "none" */
   bool bf16, vnni, amx;
   int64_t l1, l2, l3; /* data cache bytes; 0 where unknown */

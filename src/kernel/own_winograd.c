@@ -118,8 +118,9 @@ typedef struct job {
 static void transform(const job *j, int64_t first, int64_t n, uint32_t *v, const void *zero) {
   const winograd *g = j->g;
   const void *pixel[OWN_MOST_SIDE * OWN_MOST_SIDE];
-  for (int64_t i = 0; i < n; i++) {
-    own_tile_input(&g->tiles, first + i, j->x, g->in * (int64_t)rt_dtype_size(g->dtype), zero, pixel);
+  own_place tile = own_place_at(&g->tiles, first);
+  for (int64_t i = 0; i < n; i++, own_place_next(&g->tiles, &tile)) {
+    own_tile_input(&g->tiles, &tile, j->x, g->in * (int64_t)rt_dtype_size(g->dtype), zero, pixel);
     g->transforms.input(pixel, g->in, v + i * g->row, g->plane);
   }
 }
@@ -143,9 +144,10 @@ static void transform_back(const job *j, int64_t panel, int64_t first, int64_t n
   int64_t channels = g->out - from < g->columns ? g->out - from : g->columns;
   const char *y = (const char *)j->y + from * bytes, *r = j->residual ? (const char *)j->residual + from * bytes : NULL;
   const void *to[16], *residual[16];
-  for (int64_t i = 0; i < n; i++) {
-    own_tile_output(&g->tiles, first + i, y, g->out * bytes, NULL, to);
-    if (r) own_tile_output(&g->tiles, first + i, r, g->out * bytes, NULL, residual);
+  own_place tile = own_place_at(&g->tiles, first);
+  for (int64_t i = 0; i < n; i++, own_place_next(&g->tiles, &tile)) {
+    own_tile_output(&g->tiles, &tile, y, g->out * bytes, NULL, to);
+    if (r) own_tile_output(&g->tiles, &tile, r, g->out * bytes, NULL, residual);
     g->transforms.output(m + i * g->columns, g->result_plane, channels, (void *const *)to,
                          j->bias ? j->bias + from : NULL, r ? residual : NULL, j->relu);
   }

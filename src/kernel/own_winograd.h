@@ -29,15 +29,23 @@ typedef struct own_tiles {
   int64_t h, w, oh, ow; /* of an image and of its result */
   int64_t top, left;    /* padding */
   int64_t down, across; /* tiles of an image */
-  int64_t n;            /* of all */
+  int64_t images, n;    /* n: tiles of all */
 } own_tiles;
 
 own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t padding[2]);
+
+typedef struct own_place {
+  int64_t image, row, column;
+} own_place;
+
+own_place own_place_at(const own_tiles *t, int64_t number);
+void own_place_next(const own_tiles *t, own_place *tile);
 /* Addresses of a tile's pixels of x and of y, a pixel being `bytes` long; `outside` for those that don't exist. */
-void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *outside,
+void own_tile_input(const own_tiles *t, const own_place *tile, const void *x, int64_t bytes, const void *outside,
                     const void **pixel);
-void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t bytes, const void *outside,
+void own_tile_output(const own_tiles *t, const own_place *tile, const void *y, int64_t bytes, const void *outside,
                      const void **pixel);
+void own_tile_none(int n, const void *outside, const void **pixel); /* all n of them outside */
 
 /* Tile size that a convolution of x with w is to run with; 0 where Winograd doesn't apply or doesn't pay. */
 int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const rt_type *x, const rt_type *w,

@@ -30,44 +30,54 @@ own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t 
       .m = m, .h = x->dim[2], .w = x->dim[3], .oh = y->dim[2], .ow = y->dim[3], .top = padding[0], .left = padding[1]};
   t.down = (t.oh + m - 1) / m;
   t.across = (t.ow + m - 1) / m;
-  t.n = x->dim[0] * t.down * t.across;
+  t.images = x->dim[0];
+  t.n = t.images * t.down * t.across;
   return t;
 }
 
 /* The size×size pixels of an image (h×w) from (y, x) on. */
 static void pixels(const char *image, int64_t bytes, int64_t h, int64_t w, int64_t y, int64_t x, int size,
                    const void *outside, const void **pixel) {
-  for (int i = 0; i < size; i++)
+  const char *row = image + (y * w + x) * bytes;
+  if (y >= 0 && y + size <= h && x >= 0 && x + size <= w) {
+    for (int i = 0; i < size; i++, row += w * bytes)
+      for (int j = 0; j < size; j++) *pixel++ = row + j * bytes;
+    return;
+  }
+  for (int i = 0; i < size; i++, row += w * bytes)
     for (int j = 0; j < size; j++) {
       bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
-      *pixel++ = inside ? image + ((y + i) * w + x + j) * bytes : outside;
+      *pixel++ = inside ? row + j * bytes : outside;
     }
 }
 
-static void none(int n, const void *outside, const void **pixel) {
-  for (int i = 0; i < n; i++) pixel[i] = outside;
+own_place own_place_at(const own_tiles *t, int64_t number) {
+  int64_t per = t->down * t->across;
+  return (own_place){number / per, number % per / t->across, number % t->across};
 }
 
-void own_tile_input(const own_tiles *t, int64_t tile, const void *x, int64_t bytes, const void *outside,
+void own_place_next(const own_tiles *t, own_place *tile) {
+  if (++tile->column < t->across) return;
+  tile->column = 0;
+  if (++tile->row < t->down) return;
+  tile->row = 0;
+  tile->image++;
+}
+
+void own_tile_input(const own_tiles *t, const own_place *tile, const void *x, int64_t bytes, const void *outside,
                     const void **pixel) {
-  if (tile >= t->n) {
-    none((t->m + 2) * (t->m + 2), outside, pixel);
-    return;
-  }
-  int64_t per = t->down * t->across, n = tile / per, row = tile % per / t->across, column = tile % t->across;
-  pixels((const char *)x + n * t->h * t->w * bytes, bytes, t->h, t->w, row * t->m - t->top, column * t->m - t->left,
-         t->m + 2, outside, pixel);
+  pixels((const char *)x + tile->image * t->h * t->w * bytes, bytes, t->h, t->w, tile->row * t->m - t->top,
+         tile->column * t->m - t->left, t->m + 2, outside, pixel);
 }
 
-void own_tile_output(const own_tiles *t, int64_t tile, const void *y, int64_t bytes, const void *outside,
+void own_tile_output(const own_tiles *t, const own_place *tile, const void *y, int64_t bytes, const void *outside,
                      const void **pixel) {
-  if (tile >= t->n) {
-    none(t->m * t->m, outside, pixel);
-    return;
-  }
-  int64_t per = t->down * t->across, n = tile / per, row = tile % per / t->across, column = tile % t->across;
-  pixels((const char *)y + n * t->oh * t->ow * bytes, bytes, t->oh, t->ow, row * t->m, column * t->m, t->m, outside,
-         pixel);
+  pixels((const char *)y + tile->image * t->oh * t->ow * bytes, bytes, t->oh, t->ow, tile->row * t->m,
+         tile->column * t->m, t->m, outside, pixel);
+}
+
+void own_tile_none(int n, const void *outside, const void **pixel) {
+  for (int i = 0; i < n; i++) pixel[i] = outside;
 }
 
 /* ---- choice ---- */
@@ -127,7 +137,8 @@ const char *rt_kernel_winograd_forms(char *buffer, size_t size) {
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
       const choice *c = &choices[i];
       if (c->direction != OWN_FORWARD || c->dtype != dtype || isa < c->least || isa > c->most) continue;
-      used += snprintf(buffer + used, size - (size_t)used, "%sF(%d×%d, 3×3) in %s", used ? ", " : "", c->m, c->m, name[dtype]);
+      used += snprintf(buffer + used, size - (size_t)used, "%sF(%d×%d, 3×3) in %s", used ? ", " : "", c->m, c->m,
+                       name[dtype]);
       break;
     }
   if (!used) snprintf(buffer, size, "none");

@@ -71,14 +71,20 @@ static void transform(const job *j, int rows, int64_t first, uint32_t *x, uint32
   const winograd *g = j->g;
   int64_t words = g->dtype == RT_BF16 ? 2 : 1, bytes = (int64_t)rt_dtype_size(g->dtype);
   int m = g->transforms.m;
-  const void *pixel[2 * OWN_MOST_SIDE * OWN_MOST_SIDE];
+  const void *pixel[2 * OWN_MOST_SIDE * OWN_MOST_SIDE], *result[2 * OWN_MOST_SIDE * OWN_MOST_SIDE];
+  own_place tile = own_place_at(&g->tiles, first);
   for (int64_t s = 0; s < g->steps; s++) {
-    for (int64_t i = 0; i < words; i++)
-      own_tile_input(&g->tiles, first + s * words + i, j->x, g->in * bytes, zero, pixel + g->transforms.planes * i);
+    for (int64_t i = 0; i < words; i++, own_place_next(&g->tiles, &tile)) {
+      if (tile.image < g->tiles.images) {
+        own_tile_input(&g->tiles, &tile, j->x, g->in * bytes, zero, pixel + g->transforms.planes * i);
+        own_tile_output(&g->tiles, &tile, j->dy, g->out * bytes, zero, result + m * m * i);
+      } else { /* past the last */
+        own_tile_none(g->transforms.planes, zero, pixel + g->transforms.planes * i);
+        own_tile_none(m * m, zero, result + m * m * i);
+      }
+    }
     g->transforms.image(pixel, rows, g->in, x + s * g->columns, g->x_plane, g->columns, g->steps * g->columns);
-    for (int64_t i = 0; i < words; i++)
-      own_tile_output(&g->tiles, first + s * words + i, j->dy, g->out * bytes, zero, pixel + m * m * i);
-    g->transforms.gradient(pixel, rows, g->out, dy + s * g->out_row, g->dy_plane);
+    g->transforms.gradient(result, rows, g->out, dy + s * g->out_row, g->dy_plane);
   }
 }
 
