@@ -250,8 +250,24 @@ RT_API rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out);
 
 /* Append gradients and an optimizer to a graph whose marked output `loss` is a scalar. Every trainable parameter that
  * the loss reaches gets a step. options as in "optimizer=sgd momentum=0.9 weight_decay=5e-4 nesterov=true"; the learning
- * rate is the scalar input "lr". */
+ * rate is the scalar input "lr", and numbers given here are the fallbacks of scalar inputs of the same names.
+ *
+ *   optimizer=sgd|adamw|muon   muon: hidden weights of rank 2 and more; what it leaves goes by rest=sgd|adamw at lr·rest_lr
+ *   decay=weights              weight decay spares norms and biases (rank 0 and 1)
+ *   clip=NORM                  all gradients together are scaled down to this norm; implies check
+ *   check=true                 where the loss or a gradient isn't finite, nothing in the store changes. Marked outputs
+ *                              "grad_norm" (before clipping) and "finite" (f32, 1 or 0) say so
+ *   accumulate=true            gradients are summed over micro-batches: "update" is 0 for all but the last of a step (1
+ *                              unless fed), "share" is the part of the step's samples that this one has. The same step as
+ *                              from one batch where no layer couples samples: see rt_coupled_layer
+ *   ema=DECAY                  moving averages of parameters and statistics, variables "<name>.ema", copies at the first
+ *                              step; the scalar input is "ema_decay". Read with rt_pass_ema */
 RT_API rt_status rt_pass_train(rt_graph **graph, const char *loss, const char *options);
+/* Make an evaluation graph read the moving averages in place of the variables that have one. */
+RT_API rt_status rt_pass_ema(rt_graph **graph);
+/* Name of the first layer whose result for a sample depends on the others in the batch (batch norm in training form), or
+ * NULL: then a step doesn't depend on how its batch is split. Lives as long as the graph. */
+RT_API const char *rt_coupled_layer(const rt_graph *graph);
 
 /* ---- models ---- */
 
