@@ -269,6 +269,21 @@ RT_API rt_status rt_pass_ema(rt_graph **graph);
  * NULL: then a step doesn't depend on how its batch is split. Lives as long as the graph. */
 RT_API const char *rt_coupled_layer(const rt_graph *graph);
 
+/* ---- schedules ---- */
+
+/* What a number is at each step of a run: learning rate, momentum, temperature, weight of a loss. */
+typedef struct rt_schedule rt_schedule;
+
+/* From text: a number (constant), or a name of the table and options, "cosine value=0.1 warmup=5%". Every schedule has
+ * `value`, its highest or first (1: the schedule is a factor), and a linear warm-up: `warmup` steps, or percent of all, from
+ * the value `from` (0). Places in a run are steps or percent of it. */
+RT_API rt_status rt_schedule_new(const char *text, rt_schedule **out);
+RT_API void rt_schedule_free(rt_schedule *schedule);
+/* A pure function; steps count from 0 to total_steps - 1 and are cut to that. */
+RT_API double rt_schedule_value(const rt_schedule *schedule, int64_t step, int64_t total_steps);
+RT_API int rt_schedule_count(void);
+RT_API const char *rt_schedule_name(int i);
+
 /* ---- models ---- */
 
 RT_API int rt_model_count(void);
