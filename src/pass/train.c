@@ -58,6 +58,29 @@ rt_value *rt_train_blend(rt_graph *g, const char *name, rt_value *p, rt_value *a
   return rt_emit(g, RT_OP(blend), name, NULL, 4, p, q, a, b);
 }
 
+/* One node: p variable + q value of each, assigned to the variable, and the value from now on. */
+static void blend_into(rt_graph *g, const char *name, rt_value *p, rt_value *q, rt_assigned *pair, int n) {
+  rt_value **in = rt_arena_alloc(&g->arena, (size_t)(2 + 2 * n) * sizeof *in);
+  if (!in) rt_graph_failed(g, RT_E_MEMORY);
+  if (!in || !n) return;
+  in[0] = p;
+  in[1] = q;
+  for (int i = 0; i < n; i++) {
+    in[2 + 2 * i] = pair[i].variable;
+    in[3 + 2 * i] = pair[i].value;
+  }
+  rt_value *out = rt_graph_add(g, RT_OP(blend), name, in, 2 + 2 * n, NULL);
+  for (int i = 0; i < n; i++) {
+    pair[i].value = rt_output(out, i);
+    rt_train_assign(g, pair[i].variable, pair[i].value);
+  }
+}
+
+static rt_assigned *new_pairs(rt_graph *g, int n) {
+  rt_assigned *pair = rt_arena_alloc(&g->arena, (size_t)n * sizeof *pair);
+  return pair ? pair : rt_graph_failed(g, RT_E_MEMORY);
+}
+
 /* ---- what is trained ---- */
 
 /* Parameters that the loss reaches, with their gradients. */
@@ -93,12 +116,14 @@ static void accumulate(rt_training *t) {
   rt_value *update = rt_scalar_input(g, "update", 1), *share = rt_scalar_input(g, "share", 1);
   rt_value *begun = rt_train_count(g, "optimizer.begun"); /* is there a sum to add to? */
   rt_train_assign(g, begun, rt_sub(g, rt_scalar(g, 1), update));
+  rt_assigned *sum = new_pairs(g, t->n);
+  if (!sum) return;
   for (int i = 0; i < t->n; i++) {
-    rt_trained *p = &t->parameter[i];
-    rt_value *sum = rt_train_state(g, p->parameter, "grad");
-    p->gradient = rt_train_blend(g, p->parameter->name, begun, sum, share, p->gradient);
-    rt_train_assign(g, sum, p->gradient);
+    const rt_trained *p = &t->parameter[i];
+    sum[i] = (rt_assigned){rt_train_state(g, p->parameter, "grad"), p->gradient};
   }
+  blend_into(g, "accumulate", begun, share, sum, t->n);
+  for (int i = 0; i < t->n; i++) t->parameter[i].gradient = sum[i].value;
   t->scale = t->applied = update;
 }
 
@@ -123,14 +148,11 @@ static void guard(rt_training *t, rt_value *loss) {
 }
 
 /* Statistics of a forward pass that isn't finite stay out of the store. */
-static void guard_statistics(rt_training *t) {
+static void assign_statistics(rt_training *t) {
   rt_graph *g = t->graph;
-  rt_value *old = rt_sub(g, rt_scalar(g, 1), t->finite);
-  for (int i = 0; i < t->n_statistics; i++) {
-    rt_assigned *a = &t->statistic[i];
-    if (a->variable->type.dtype == RT_F32)
-      a->value = rt_train_blend(g, a->variable->name, old, a->variable, t->finite, a->value);
-  }
+  int n = t->finite ? t->n_floats : 0;
+  if (n) blend_into(g, "statistics", rt_sub(g, rt_scalar(g, 1), t->finite), t->finite, t->statistic, n);
+  for (int i = n; i < t->n_statistics; i++) rt_train_assign(g, t->statistic[i].variable, t->statistic[i].value);
 }
 
 /* ---- moving averages ---- */
@@ -142,14 +164,13 @@ static void average(rt_training *t) {
   rt_value *decay = rt_mul(g, rt_scalar_input(g, "ema_decay", t->options->ema), begun);
   rt_value *fresh = rt_mul(g, t->applied, rt_sub(g, one, decay)), *old = rt_sub(g, one, fresh);
   rt_train_assign(g, begun, rt_sub(g, rt_add(g, begun, t->applied), rt_mul(g, begun, t->applied)));
-  for (int i = 0; i < t->n + t->n_statistics; i++) {
-    bool is_parameter = i < t->n;
-    rt_value *variable = is_parameter ? t->parameter[i].parameter : t->statistic[i - t->n].variable;
-    rt_value *now = is_parameter ? t->parameter[i].now : t->statistic[i - t->n].value;
-    if (!variable || variable->type.dtype != RT_F32) continue;
-    rt_value *mean = rt_train_state(g, variable, "ema");
-    rt_train_assign(g, mean, rt_train_blend(g, variable->name, old, mean, fresh, now));
-  }
+  rt_assigned *mean = new_pairs(g, t->n + t->n_floats);
+  if (!mean) return;
+  for (int i = 0; i < t->n; i++)
+    mean[i] = (rt_assigned){rt_train_state(g, t->parameter[i].parameter, "ema"), t->parameter[i].now};
+  for (int i = 0; i < t->n_floats; i++)
+    mean[t->n + i] = (rt_assigned){rt_train_state(g, t->statistic[i].variable, "ema"), t->statistic[i].value};
+  blend_into(g, "ema", old, fresh, mean, t->n + t->n_floats);
 }
 
 static rt_status train(rt_training *t, rt_value *loss) {
@@ -161,10 +182,9 @@ static rt_status train(rt_training *t, rt_value *loss) {
   t->scale = t->applied = rt_scalar(g, 1);
   if (o->accumulate) accumulate(t);
   if (o->check || o->clip > 0) guard(t, loss);
-  if (t->finite) guard_statistics(t);
+  assign_statistics(t);
   rt_update_parameters(t);
   if (o->ema > 0) average(t);
-  for (int i = 0; i < t->n_statistics; i++) rt_train_assign(g, t->statistic[i].variable, t->statistic[i].value);
   return rt_graph_status(g);
 }
 
@@ -181,12 +201,14 @@ static rt_status copy(const rt_graph *g, rt_training *t) {
     const rt_node *node = g->node[i];
     if (!node->op->effect) rt_rewrite_node(&rw, node);
   }
-  for (int i = 0; i < g->n_nodes; i++) {
-    const rt_node *node = g->node[i];
-    if (node->op->effect)
+  for (int floats = 1; floats >= 0; floats--)
+    for (int i = 0; i < g->n_nodes; i++) {
+      const rt_node *node = g->node[i];
+      if (!node->op->effect || (node->in[0]->type.dtype == RT_F32) != floats) continue;
       t->statistic[t->n_statistics++] =
           (rt_assigned){rt_rewrite_value(&rw, node->in[0]), rt_rewrite_value(&rw, node->in[1])};
-  }
+      t->n_floats += floats;
+    }
   return rt_rewrite_end(&rw, &t->graph);
 }
 

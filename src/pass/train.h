@@ -28,8 +28,8 @@ typedef struct rt_training {
   const rt_train_options *options;
   rt_trained *parameter;
   int n;
-  rt_assigned *statistic; /* of the forward pass */
-  int n_statistics;
+  rt_assigned *statistic; /* of the forward pass, those in f32 first */
+  int n_statistics, n_floats;
   bool low;          /* the network computes in bf16 */
   rt_value *scale;   /* of the gradients; 0: this step changes no parameter */
   rt_value *applied; /* 1, or 0 for such a step */

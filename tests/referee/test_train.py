@@ -160,11 +160,11 @@ def compare(name, options, **case):
     expect(norms_off < 1e-4, f"norms of the gradients {norms_off:.1e}")
     if "clip" in case:
         expect(min(norms) < 2 * case["clip"] and max(norms) > case["clip"], f"norms from {min(norms):.3f} to {max(norms):.3f}")
-    moved = {k: np.abs(exact[k] - start.state_dict()[k.removesuffix(".ema")].numpy()).max() for k in exact}
-    off = {k: np.abs(store.get(k) - exact[k]).max() / moved[k] for k in exact}
-    noise = {k: np.abs(single[k] - exact[k]).max() / moved[k] for k in exact}
+    way = {k: np.linalg.norm(exact[k] - start.state_dict()[k.removesuffix(".ema")].numpy()) for k in exact}
+    off = {k: np.linalg.norm(store.get(k) - exact[k]) / way[k] for k in exact}
+    noise = {k: np.linalg.norm(single[k] - exact[k]) / way[k] for k in exact}
     worst = max(off, key=off.get)
-    expect(off[worst] < 1e-3 and off[worst] < 1e-5 + 10 * max(noise.values()),
+    expect(off[worst] < 1e-3 and off[worst] < 5e-5 + 10 * max(noise.values()),
            f"{len(exact)} tensors after {STEPS} steps: {worst} {off[worst]:.1e} of its way off; PyTorch's fp32 {max(noise.values()):.1e}")
     return start, store
 
