@@ -15,13 +15,10 @@ static void step(double *v, double b, const double *s, const void *attr) {
 static rt_status reference(const rt_call *c) { return rt_optimizer_reference(c, form, step); }
 
 static const char *const cases[] = {
-    "f[]=0.9 f[]=0.1 f[5,3] f[5,3]",
-    "f[]=0 f[]=1 f[17] f[17] f[2,3,3,1] f[2,3,3,1]",
-    "f[]=0 f[]=2 f[17]=inf f[17]",
-    "f[]=1 f[]=0 f[17] f[17]=nan",
-    "f[]=0 f[]=0 f[3]=nan f[3]=inf",
-    "f[]=1 f[]=-0.5 f[] f[]",
-    NULL,
+    "f[]=0.9 f[]=0.1 f[5,3] f[5,3]", "f[]=0 f[]=1 f[17] f[17] f[2,3,3,1] f[2,3,3,1]",
+    "f[]=0 f[]=2 f[17]=inf f[17]",   "f[]=1 f[]=0 f[17] f[17]=nan",
+    "f[]=0.5 f[]=0 f[17] f[17]=nan", "f[]=0 f[]=0 f[3]=nan f[3]=inf",
+    "f[]=1 f[]=-0.5 f[] f[]",        NULL,
 };
 
 static const char *const errors[] = {
