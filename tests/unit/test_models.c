@@ -139,6 +139,43 @@ static void other_inputs_are_refused(void **state) {
   }
 }
 
+/* Weights start with the deviation that the published code gives them. */
+static void weights_start_as_published(void **state) {
+  static const struct {
+    const char *model, *weight;
+    double deviation;
+  } known[] = {
+      {"resnet18", "layer4.0.conv1.weight", 0.020833333},  /* sqrt(2 / (512 · 9)): fan out */
+      {"resnet20", "layer3.0.conv1.weight", 0.083333333},  /* sqrt(2 / (32 · 9)): fan in */
+      {"resnet8x4", "layer3.0.conv1.weight", 0.029462783}, /* sqrt(2 / (256 · 9)): fan out */
+      {"wrn_16_2", "block3.layer.0.conv1.weight", 0.041666667},
+      {"vgg8", "features.12.weight", 0.020833333},
+      {"vgg8", "classifier.weight", 0.01},
+      {"mobilenet_v2", "features.17.conv.2.weight", 0.079056942},
+      {"mobilenet_v2", "features.17.conv.1.0.weight", 0.015214515}, /* fan out doesn't know of groups */
+      {"efficientnet_b0", "classifier.1.weight", 0.182574186},      /* uniform in ±1/sqrt(10) */
+  };
+  static float w[1 << 22];
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    fixture f = build(known[i].model, NULL, 3, 32);
+    OK(rt_store_init(f.store, 3));
+    const rt_var *v = rt_store_find(f.store, known[i].weight);
+    assert_non_null(v);
+    int64_t n = rt_type_elements(&v->type);
+    assert_true(n <= 1 << 22);
+    OK(rt_store_get(f.store, v->name, w, (size_t)n * sizeof *w));
+    double sum = 0, square = 0;
+    for (int64_t k = 0; k < n; k++) {
+      sum += (double)w[k];
+      square += (double)w[k] * (double)w[k];
+    }
+    double mean = sum / (double)n, found = sqrt(square / (double)n - mean * mean), sigma = known[i].deviation;
+    if (!(fabs(found / sigma - 1) < 5 / sqrt(2 * (double)n) && fabs(mean) < 5 * sigma / sqrt((double)n)))
+      fail_msg("%s %s: deviation %g, expected %g; mean %g", known[i].model, v->name, found, sigma, mean);
+    end(&f);
+  }
+}
+
 /* A narrow one of each family learns four images by heart. */
 static void each_family_trains(void **state) {
   static const char *const small[][2] = {
@@ -183,9 +220,8 @@ static void each_family_trains(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sizes_are_the_published_ones),
-      cmocka_unit_test(options_are_taken),
-      cmocka_unit_test(other_inputs_are_refused),
+      cmocka_unit_test(sizes_are_the_published_ones), cmocka_unit_test(options_are_taken),
+      cmocka_unit_test(other_inputs_are_refused),     cmocka_unit_test(weights_start_as_published),
       cmocka_unit_test(each_family_trains),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

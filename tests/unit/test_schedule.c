@@ -1,6 +1,6 @@
 /* Schedules against their closed forms. */
 #include "base/alloc.h"
-#include "retort.h"
+#include "optim/optim.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -98,6 +98,23 @@ static void bad_text_is_refused(void **state) {
   }
 }
 
+/* Options come out as they went in, those that aren't defaults. */
+static void spans_are_printed(void **state) {
+  static const char text[] = "warmup=2.5% gamma=0.2 at=10,62.5%,100";
+  rt_arena arena = {0};
+  for (int i = 0; i < rt_schedule_count(); i++) {
+    const rt_optim_row *row = rt_optim_at(i);
+    if (strcmp(row->name, "multistep") != 0) continue;
+    rt_strbuf out = {0};
+    void *options = rt_arena_alloc(&arena, row->options_size);
+    assert_int_equal(rt_options_parse(row->options, options, text, &arena, "multistep"), RT_OK);
+    rt_options_print(row->options, options, &out);
+    assert_string_equal(out.text, text);
+    rt_strbuf_release(&out);
+  }
+  rt_arena_release(&arena);
+}
+
 static void allocations_may_fail(void **state) {
   rt_status s = RT_E_MEMORY;
   for (int n = 0; s != RT_OK; n++) {
@@ -115,7 +132,7 @@ int main(void) {
       cmocka_unit_test(numbers_are_constant),     cmocka_unit_test(falls),
       cmocka_unit_test(warmup_goes_before_any),   cmocka_unit_test(one_cycle_ends_low),
       cmocka_unit_test(steps_are_cut_to_the_run), cmocka_unit_test(bad_text_is_refused),
-      cmocka_unit_test(allocations_may_fail),
+      cmocka_unit_test(spans_are_printed),        cmocka_unit_test(allocations_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
