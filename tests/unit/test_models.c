@@ -183,7 +183,7 @@ static void each_family_trains(void **state) {
       {"resnet8", "width=4 classes=3"},        {"resnet8x4", "width=4 classes=3"},
       {"wrn_16_1", "width=4 classes=3"},       {"vgg8", "width=4 classes=3"},
       {"mobilenet_v2", "width=0.1 classes=3"}, {"efficientnet_b0", "width=0.1 classes=3 dropout=0.2"}};
-  enum { SIZE = 32, N = 4 };
+  enum { SIZE = 16, N = 4 };
   static float x[N * 3 * SIZE * SIZE];
   int64_t target[N] = {0, 1, 2, 0}, dim[] = {N, 3, SIZE, SIZE}, seed = 1, number = 0;
   float lr = 0.02f;
