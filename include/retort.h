@@ -250,14 +250,46 @@ RT_API rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out);
 
 /* Append gradients and an optimizer to a graph whose marked output `loss` is a scalar. Every trainable parameter that
  * the loss reaches gets a step. options as in "optimizer=sgd momentum=0.9 weight_decay=5e-4 nesterov=true"; the learning
- * rate is the scalar input "lr". */
+ * rate is the scalar input "lr", and numbers given here are the fallbacks of scalar inputs of the same names.
+ *
+ *   optimizer=sgd|adamw|muon   muon: hidden weights of rank 2 and more; what it leaves goes by rest=sgd|adamw at lr·rest_lr
+ *   decay=weights              weight decay spares norms and biases (rank 0 and 1)
+ *   clip=NORM                  all gradients together are scaled down to this norm; implies check
+ *   check=true                 where the loss or a gradient isn't finite, nothing in the store changes. Marked outputs
+ *                              "grad_norm" (before clipping) and "finite" (f32, 1 or 0) say so
+ *   accumulate=true            gradients are summed over micro-batches: "update" is 0 for all but the last of a step (1
+ *                              unless fed), "share" is the part of the step's samples that this one has. The same step as
+ *                              from one batch where no layer couples samples: see rt_coupled_layer
+ *   ema=DECAY                  moving averages of parameters and statistics, variables "<name>.ema", copies at the first
+ *                              step; the scalar input is "ema_decay". Read with rt_pass_ema */
 RT_API rt_status rt_pass_train(rt_graph **graph, const char *loss, const char *options);
+/* Make an evaluation graph read the moving averages in place of the variables that have one. */
+RT_API rt_status rt_pass_ema(rt_graph **graph);
+/* Name of the first layer whose result for a sample depends on the others in the batch (batch norm in training form), or
+ * NULL: then a step doesn't depend on how its batch is split. Lives as long as the graph. */
+RT_API const char *rt_coupled_layer(const rt_graph *graph);
+
+/* ---- schedules ---- */
+
+/* What a number is at each step of a run: learning rate, momentum, temperature, weight of a loss. */
+typedef struct rt_schedule rt_schedule;
+
+/* From text: a number (constant), or a name of the table and options, "cosine value=0.1 warmup=5%". Every schedule has
+ * `value`, its highest or first (1: the schedule is a factor), and a linear warm-up: `warmup` steps, or percent of all, from
+ * the value `from` (0). Places in a run are steps or percent of it. */
+RT_API rt_status rt_schedule_new(const char *text, rt_schedule **out);
+RT_API void rt_schedule_free(rt_schedule *schedule);
+/* A pure function; steps count from 0 to total_steps - 1 and are cut to that. */
+RT_API double rt_schedule_value(const rt_schedule *schedule, int64_t step, int64_t total_steps);
+RT_API int rt_schedule_count(void);
+RT_API const char *rt_schedule_name(int i);
 
 /* ---- models ---- */
 
 RT_API int rt_model_count(void);
 RT_API const char *rt_model_name(int i);
-/* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar". */
+/* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar width=64";
+ * variables have the names of PyTorch's state dicts. */
 RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const char *options);
 
 /* ---- the machine ---- */

@@ -116,6 +116,32 @@ static rt_status parse_choice(const rt_option *o, const char *value, int *out, c
   return rt_fail(RT_E_ARGUMENT, "%s: %s=%s: expected one of %s", what, o->name, value, o->choices);
 }
 
+static rt_status parse_span(const rt_option *o, const char **text, rt_span *out, const char *value, const char *what) {
+  char *end;
+  out->number = strtod(*text, &end);
+  out->percent = *end == '%';
+  bool whole = end != *text && isfinite(out->number) && out->number >= 0;
+  end += out->percent;
+  if (!whole || (*end && *end != ','))
+    return rt_fail(RT_E_ARGUMENT, "%s: %s=%s: expected steps, as in 500, or a part of all, as in 5%%%s", what, o->name,
+                   value, o->type == RT_OPT_SPAN ? "" : ", or a list of them");
+  if (out->percent && out->number > 100)
+    return rt_fail(RT_E_ARGUMENT, "%s: %s=%s: more than 100%%", what, o->name, value);
+  *text = end;
+  return RT_OK;
+}
+
+static rt_status parse_spans(const rt_option *o, const char *value, rt_spans *out, const char *what) {
+  *out = (rt_spans){0};
+  for (const char *p = value; *p; p += *p == ',') {
+    if (out->n == RT_MAX_INTS)
+      return rt_fail(RT_E_ARGUMENT, "%s: %s=%s: more than %d of them", what, o->name, value, RT_MAX_INTS);
+    rt_status s = parse_span(o, &p, &out->v[out->n++], value, what);
+    if (s != RT_OK) return s;
+  }
+  return RT_OK;
+}
+
 static rt_status assign(const rt_option *o, void *options, const char *value, rt_arena *arena, const char *what) {
   void *field = (char *)options + o->offset;
   const char *p = value;
@@ -145,6 +171,11 @@ static rt_status assign(const rt_option *o, void *options, const char *value, rt
   case RT_OPT_TEXT:
     *(const char **)field = rt_arena_text(arena, "%s", value);
     return *(const char **)field ? RT_OK : RT_E_MEMORY;
+  case RT_OPT_SPAN:
+    s = parse_span(o, &p, field, value, what);
+    if (s == RT_OK && *p) s = rt_fail(RT_E_ARGUMENT, "%s: %s=%s: expected one of them", what, o->name, value);
+    return s;
+  case RT_OPT_SPANS: return parse_spans(o, value, field, what);
   }
   return rt_fail(RT_E_INTERNAL, "%s: option %s has no type", what, o->name);
 }
@@ -186,6 +217,8 @@ rt_status rt_options_parse(const rt_option *table, void *options, const char *te
 static void print_value(const rt_option *o, const void *field, char *out, size_t size) {
   const int64_t *pair = field;
   const rt_ints *list = field;
+  const rt_span *span = field;
+  const rt_spans *spans = field;
   const char *c = o->choices;
   size_t n = 0;
   out[0] = 0;
@@ -206,6 +239,12 @@ static void print_value(const rt_option *o, const void *field, char *out, size_t
   case RT_OPT_CHOICE:
     for (int i = *(const int *)field; i > 0; i--) c += strcspn(c, "|") + 1;
     snprintf(out, size, "%.*s", (int)strcspn(c, "|"), c);
+    break;
+  case RT_OPT_SPAN: snprintf(out, size, "%.9g%s", span->number, span->percent ? "%" : ""); break;
+  case RT_OPT_SPANS:
+    for (int i = 0; i < spans->n && n < size; i++)
+      n += (size_t)snprintf(out + n, size - n, "%s%.9g%s", i ? "," : "", spans->v[i].number,
+                            spans->v[i].percent ? "%" : "");
     break;
   case RT_OPT_TEXT: snprintf(out, size, "%s", *(const char *const *)field); break;
   }

@@ -17,6 +17,21 @@ typedef struct rt_ints {
   int64_t v[RT_MAX_INTS];
 } rt_ints;
 
+/* A part of a run: so many steps, or so many percent of them. */
+typedef struct rt_span {
+  double number;
+  bool percent;
+} rt_span;
+
+typedef struct rt_spans {
+  int n;
+  rt_span v[RT_MAX_INTS];
+} rt_spans;
+
+static inline double rt_span_steps(rt_span span, double total) {
+  return span.percent ? total * span.number / 100 : span.number;
+}
+
 typedef enum rt_option_type {
   RT_OPT_INT,    /* int64_t */
   RT_OPT_PAIR,   /* int64_t[2]; one number given means both */
@@ -25,6 +40,8 @@ typedef enum rt_option_type {
   RT_OPT_BOOL,   /* bool */
   RT_OPT_CHOICE, /* int: index into `choices`, "a|b|c" */
   RT_OPT_TEXT,   /* const char *, in the arena */
+  RT_OPT_SPAN,   /* rt_span: "500" or "5%"; not negative */
+  RT_OPT_SPANS,  /* rt_spans */
 } rt_option_type;
 
 typedef struct rt_option {

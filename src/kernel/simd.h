@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* w = keep w - rate m / (sqrt(v) root + eps), with both bias corrections in rate and root. */
+/* w = keep w - rate m / (sqrt(v) root + eps), with both bias corrections in rate and root; g counts scale times. */
 typedef struct rt_adamw_step {
-  float beta1, beta2, eps, keep, rate, root;
+  float beta1, beta2, eps, keep, rate, root, scale;
 } rt_adamw_step;
 
 typedef struct rt_simd {

@@ -1,16 +1,11 @@
 /* Deep residual networks (He, Zhang, Ren, Sun 2016), version 1.5 as torchvision has it: the stride of a bottleneck is in
  * its 3×3 convolution. The CIFAR stem is one 3×3 convolution of stride 1 and no pooling. */
-#include "model/model.h"
-
-#include <math.h>
-#include <stdio.h>
+#include "model/parts.h"
 
 typedef struct resnet_options {
   int64_t classes, width;
   int stem;
 } resnet_options;
-
-enum { STEM_CIFAR, STEM_IMAGENET };
 
 static const rt_option options[] = {
     {"classes", RT_OPT_INT, offsetof(resnet_options, classes), "10", 1, 1e9, NULL, "width of the logits"},
@@ -25,17 +20,9 @@ typedef struct resnet_variant {
   bool bottleneck;
 } resnet_variant;
 
-/* A convolution without bias, normal with variance 2/fan_out as torchvision starts them, and its batch norm. */
 static rt_value *conv_norm(rt_graph *g, const char *conv, const char *norm, rt_value *x, int64_t out, int64_t kernel,
                            int64_t stride) {
-  char text[64], weight[64];
-  if (!x) return NULL;
-  snprintf(text, sizeof text, "stride=%lld padding=%lld", (long long)stride, (long long)(kernel / 2));
-  snprintf(weight, sizeof weight, "%s.weight", conv);
-  int64_t dim[] = {out, x->type.dim[1], kernel, kernel};
-  rt_init init = {RT_INIT_NORMAL, 0, sqrt(2.0 / (double)(out * kernel * kernel))};
-  rt_value *in[] = {x, rt_parameter(g, weight, 4, dim, init)};
-  return rt_batch_norm(g, norm, rt_apply(g, "conv2d", conv, in, 2, text));
+  return rt_part_conv_norm(g, conv, norm, x, (rt_conv_part){out, kernel, stride});
 }
 
 static rt_value *block(rt_graph *g, rt_value *x, bool bottleneck, int64_t width, int64_t stride) {
@@ -58,27 +45,20 @@ static rt_value *block(rt_graph *g, rt_value *x, bool bottleneck, int64_t width,
 static rt_value *build(rt_graph *g, rt_value *x, const void *variant, const void *opts) {
   const resnet_variant *v = variant;
   const resnet_options *o = opts;
-  char name[32], text[RT_TYPE_TEXT];
-  if (x->type.rank != 4 || x->type.dim[1] <= 0)
-    return rt_graph_failed(g, rt_fail(RT_E_SHAPE, "resnet: its input must be N×C×H×W with C known, found %s",
-                                      rt_type_text(g, &x->type, text, sizeof text)));
-  bool large = o->stem == STEM_IMAGENET;
+  if (!rt_part_image(g, "resnet", x)) return NULL;
+  bool large = o->stem == RT_STEM_IMAGENET;
   x = rt_relu(g, conv_norm(g, "conv1", "bn1", x, o->width, large ? 7 : 3, large ? 2 : 1));
   if (large) x = rt_apply(g, "max_pool2d", "maxpool", &x, 1, "kernel=3 stride=2 padding=1");
   for (int stage = 0; stage < 4; stage++) {
-    snprintf(name, sizeof name, "layer%d", stage + 1);
-    rt_scope_push(g, name);
+    rt_scope_push(g, rt_part_name(g, "layer%d", stage + 1));
     for (int i = 0; i < v->blocks[stage]; i++) {
-      snprintf(name, sizeof name, "%d", i);
-      rt_scope_push(g, name);
+      rt_scope_push(g, rt_part_name(g, "%d", i));
       x = block(g, x, v->bottleneck, o->width << stage, stage > 0 && i == 0 ? 2 : 1);
       rt_scope_pop(g);
     }
     rt_scope_pop(g);
   }
-  x = rt_apply(g, "adaptive_avg_pool2d", "avgpool", &x, 1, NULL);
-  x = rt_apply(g, "flatten", NULL, &x, 1, NULL);
-  return rt_linear(g, "fc", x, o->classes, true);
+  return rt_linear(g, "fc", rt_part_mean(g, x), o->classes, true);
 }
 
 #define RESNET(label, deep, a, b, c, d) \

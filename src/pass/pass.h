@@ -1,4 +1,4 @@
-/* Passes: graph to graph. The order that works: eval, fold_batch_norm, fuse, cast, train (differentiate), layout, prune. */
+/* Passes: graph to graph. The order that works: eval, ema, fold_batch_norm, fuse, cast, train (differentiate), layout, prune. */
 #ifndef RT_PASS_PASS_H
 #define RT_PASS_PASS_H
 

@@ -1,154 +1,241 @@
-/* Append gradients and the optimizer. Momenta are variables "<parameter>.momentum" (sgd) or "<parameter>.exp_avg" and
- * "<parameter>.exp_avg_sq" (adamw), as PyTorch calls them; all hyperparameters are scalar inputs with defaults. */
+/* Append gradients and the optimizer. All hyperparameters are scalar inputs with defaults; state is variables named after
+ * their parameter: ".momentum" (sgd, muon), ".exp_avg" and ".exp_avg_sq" (adamw), ".grad" (accumulate), ".ema". */
+#include "pass/train.h"
 #include "base/alloc.h"
-#include "pass/pass.h"
 
-typedef struct train_options {
-  int optimizer;
-  double momentum, weight_decay, beta1, beta2, eps;
-  bool nesterov, recompute;
-} train_options;
-
-#define FIELD(name) offsetof(train_options, name)
+#define FIELD(name) offsetof(rt_train_options, name)
 static const rt_option options[] = {
-    {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "sgd", 0, 0, "sgd|adamw", "how a step is made of a gradient"},
+    {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "sgd", 0, 0, "sgd|adamw|muon", "how a step is made of a gradient"},
     {"momentum", RT_OPT_FLOAT, FIELD(momentum), "0.9", 0, 1, NULL, "of sgd"},
     {"nesterov", RT_OPT_BOOL, FIELD(nesterov), "false", 0, 0, NULL, "look ahead along the momentum (sgd)"},
     {"weight_decay", RT_OPT_FLOAT, FIELD(weight_decay), "0", 0, 1e18, NULL,
-     "L2 penalty (sgd), decoupled decay (adamw)"},
+     "L2 penalty (sgd), decoupled decay (adamw, muon)"},
+    {"decay", RT_OPT_CHOICE, FIELD(decay), "all", 0, 0, "all|weights",
+     "what weight_decay is for: everything, or not norms and biases"},
     {"beta1", RT_OPT_FLOAT, FIELD(beta1), "0.9", 0, 1, NULL, "decay of the mean of gradients (adamw)"},
     {"beta2", RT_OPT_FLOAT, FIELD(beta2), "0.999", 0, 1, NULL, "decay of the mean of squares (adamw)"},
     {"eps", RT_OPT_FLOAT, FIELD(eps), "1e-8", 0, 1, NULL, "keeps adamw's division finite"},
+    {"muon_momentum", RT_OPT_FLOAT, FIELD(muon_momentum), "0.95", 0, 1, NULL, "of muon"},
+    {"normalize", RT_OPT_BOOL, FIELD(normalize), "false", 0, 0, NULL,
+     "muon's weights are brought to norm sqrt(rows) before each step, instead of decaying"},
+    {"rest", RT_OPT_CHOICE, FIELD(rest), "sgd", 0, 0, "sgd|adamw",
+     "what muon leaves (first and last layer, norms, biases) goes by"},
+    {"rest_lr", RT_OPT_FLOAT, FIELD(rest_lr), "1", 0, 1e18, NULL, "learning rate of the rest, as a multiple of lr"},
+    {"clip", RT_OPT_FLOAT, FIELD(clip), "0", 0, 1e18, NULL,
+     "norm that all gradients together are scaled down to; 0: off"},
+    {"check", RT_OPT_BOOL, FIELD(check), "false", 0, 0, NULL, "no update where loss or gradients aren't finite"},
+    {"accumulate", RT_OPT_BOOL, FIELD(accumulate), "false", 0, 0, NULL, "a step is made of several micro-batches"},
+    {"ema", RT_OPT_FLOAT, FIELD(ema), "0", 0, 1, NULL, "decay of the moving average of parameters; 0: off"},
     {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL,
      "make cheap activations again rather than keep them"},
     {0},
 };
 
-enum { SGD, ADAMW };
+/* ---- what the updates are made with ---- */
 
-typedef struct trained {
-  rt_value **parameter, **gradient;
-  int n;
-} trained;
-
-/* Parameters that the loss reaches, with their gradients. */
-static rt_status find_gradients(rt_graph *g, rt_value *loss, trained *t) {
-  for (int i = 0; i < g->n_values; i++) {
-    const rt_value *v = g->value[i];
-    if (v->kind == RT_VALUE_VARIABLE && v->var->segment == RT_SEGMENT_PARAMETER && v->var->trainable)
-      t->parameter[t->n++] = g->value[i];
-  }
-  rt_status s = rt_gradients(loss, t->parameter, t->n, t->gradient);
-  int kept = 0;
-  for (int i = 0; i < t->n && s == RT_OK; i++) {
-    if (!t->gradient[i]) continue;
-    t->parameter[kept] = t->parameter[i];
-    t->gradient[kept++] = t->gradient[i];
-  }
-  t->n = kept;
-  if (s == RT_OK && !kept)
-    s = rt_fail(RT_E_ARGUMENT, "train: the loss %s depends on no trainable parameter", loss->name);
-  return s;
-}
-
-static rt_value *state_of(rt_graph *g, const rt_value *parameter, const char *what) {
-  const char *name = rt_arena_text(&g->arena, "%s.%s", parameter->name, what);
+static rt_value *state(rt_graph *g, const char *name, const rt_type *type) {
   rt_init zero = {RT_INIT_ZERO, 0, 0};
   rt_var *var;
-  if (!name) return rt_graph_failed(g, RT_E_MEMORY);
-  rt_status s = rt_store_declare(g->store, name, &parameter->type, RT_SEGMENT_STATE, &zero, &var);
+  rt_status s = rt_store_declare(g->store, name, type, RT_SEGMENT_STATE, &zero, &var);
   return s == RT_OK ? rt_graph_variable(g, var) : rt_graph_failed(g, s);
 }
 
-static void assign(rt_graph *g, rt_value *variable, rt_value *value) {
+rt_value *rt_train_state(rt_graph *g, const rt_value *parameter, const char *what) {
+  const char *name = rt_arena_text(&g->arena, "%s.%s", parameter->name, what);
+  return name ? state(g, name, &parameter->type) : rt_graph_failed(g, RT_E_MEMORY);
+}
+
+rt_value *rt_train_count(rt_graph *g, const char *name) {
+  rt_type scalar = rt_type_of(RT_F32, 0, NULL);
+  return state(g, name, &scalar);
+}
+
+void rt_train_assign(rt_graph *g, rt_value *variable, rt_value *value) {
   rt_emit(g, RT_OP(assign), variable ? variable->name : NULL, NULL, 2, variable, value);
 }
 
-/* The number of the step, from 1: kept in the store, so that a checkpoint carries it. */
-static rt_value *count_steps(rt_graph *g) {
-  rt_type scalar = rt_type_of(RT_F32, 0, NULL);
-  rt_init zero = {RT_INIT_ZERO, 0, 0};
-  rt_var *var;
-  rt_status s = rt_store_declare(g->store, "optimizer.step", &scalar, RT_SEGMENT_STATE, &zero, &var);
-  if (s != RT_OK) return rt_graph_failed(g, s);
-  rt_value *old = rt_graph_variable(g, var);
-  rt_value *now = rt_add(g, old, rt_scalar(g, 1));
-  assign(g, old, now);
-  return now;
+rt_value *rt_train_blend(rt_graph *g, const char *name, rt_value *p, rt_value *a, rt_value *q, rt_value *b) {
+  return rt_emit(g, RT_OP(blend), name, NULL, 4, p, q, a, b);
 }
 
-/* One node updates every parameter: inputs are the scalars and then, per parameter, it, its gradient and its states. */
-static rt_status add_optimizer(rt_graph *g, const trained *t, const train_options *o) {
-  static const char *const states[][2] = {{"momentum", NULL}, {"exp_avg", "exp_avg_sq"}};
-  static const int n_states[] = {1, 2};
-  int per = 2 + n_states[o->optimizer], n = 0;
-  rt_value **in = rt_arena_alloc(&g->arena, ((size_t)(6 + per * t->n)) * sizeof *in);
-  if (!in) return RT_E_MEMORY;
-  in[n++] = rt_scalar_input(g, "lr", NAN);
-  if (o->optimizer == SGD) {
-    in[n++] = rt_scalar_input(g, "momentum", o->momentum);
-    in[n++] = rt_scalar_input(g, "weight_decay", o->weight_decay);
-  } else {
-    in[n++] = rt_scalar_input(g, "beta1", o->beta1);
-    in[n++] = rt_scalar_input(g, "beta2", o->beta2);
-    in[n++] = rt_scalar_input(g, "eps", o->eps);
-    in[n++] = rt_scalar_input(g, "weight_decay", o->weight_decay);
-    in[n++] = count_steps(g);
+/* One node: p variable + q value of each, assigned to the variable, and the value from now on. */
+static void blend_into(rt_graph *g, const char *name, rt_value *p, rt_value *q, rt_assigned *pair, int n) {
+  rt_value **in = rt_arena_alloc(&g->arena, (size_t)(2 + 2 * n) * sizeof *in);
+  if (!in) rt_graph_failed(g, RT_E_MEMORY);
+  if (!in || !n) return;
+  in[0] = p;
+  in[1] = q;
+  for (int i = 0; i < n; i++) {
+    in[2 + 2 * i] = pair[i].variable;
+    in[3 + 2 * i] = pair[i].value;
   }
-  int first = n;
-  for (int i = 0; i < t->n; i++) {
-    in[n++] = t->parameter[i];
-    in[n++] = t->gradient[i];
-    for (int j = 0; j < n_states[o->optimizer]; j++) in[n++] = state_of(g, t->parameter[i], states[o->optimizer][j]);
+  rt_value *out = rt_graph_add(g, RT_OP(blend), name, in, 2 + 2 * n, NULL);
+  for (int i = 0; i < n; i++) {
+    pair[i].value = rt_output(out, i);
+    rt_train_assign(g, pair[i].variable, pair[i].value);
   }
-  rt_optimizer_attr attr = {.nesterov = o->nesterov};
-  rt_value *out = rt_graph_add(g, o->optimizer == SGD ? RT_OP(sgd) : RT_OP(adamw), "optimizer", in, n,
-                               o->optimizer == SGD ? &attr : NULL);
-  for (int i = 0; i < t->n; i++) {
-    assign(g, in[first + i * per], rt_output(out, i * (per - 1)));
-    for (int j = 0; j < n_states[o->optimizer]; j++)
-      assign(g, in[first + i * per + 2 + j], rt_output(out, i * (per - 1) + 1 + j));
-  }
-  return rt_graph_status(g);
 }
 
-static rt_status train(rt_graph *g, rt_value *loss, const train_options *o) {
-  trained t = {0};
-  t.parameter = rt_alloc_array((size_t)g->n_values + 1, sizeof *t.parameter);
-  t.gradient = rt_alloc_array((size_t)g->n_values + 1, sizeof *t.gradient);
-  rt_status s = t.parameter && t.gradient ? find_gradients(g, loss, &t) : RT_E_MEMORY;
-  if (s == RT_OK) s = add_optimizer(g, &t, o);
-  rt_free(t.parameter);
-  rt_free(t.gradient);
+static rt_assigned *new_pairs(rt_graph *g, int n) {
+  rt_assigned *pair = rt_arena_alloc(&g->arena, (size_t)n * sizeof *pair);
+  return pair ? pair : rt_graph_failed(g, RT_E_MEMORY);
+}
+
+/* ---- what is trained ---- */
+
+/* Parameters that the loss reaches, with their gradients. */
+static rt_status find_gradients(rt_training *t, rt_value *loss) {
+  rt_graph *g = t->graph;
+  size_t most = (size_t)g->n_values + 1;
+  rt_value **wrt = rt_alloc_array(most, sizeof *wrt), **grad = rt_alloc_array(most, sizeof *grad);
+  t->parameter = rt_alloc_array(most, sizeof *t->parameter);
+  rt_status s = wrt && grad && t->parameter ? RT_OK : RT_E_MEMORY;
+  int n = 0;
+  for (int i = 0; i < g->n_values && s == RT_OK; i++) {
+    const rt_value *v = g->value[i];
+    if (v->kind == RT_VALUE_VARIABLE && v->var->segment == RT_SEGMENT_PARAMETER && v->var->trainable)
+      wrt[n++] = g->value[i];
+  }
+  if (s == RT_OK) s = rt_gradients(loss, wrt, n, grad);
+  for (int i = 0; i < n && s == RT_OK; i++)
+    if (grad[i]) {
+      bool decays = !t->options->decay || wrt[i]->type.rank > 1;
+      t->parameter[t->n++] = (rt_trained){.parameter = wrt[i], .gradient = grad[i], .decays = decays};
+    }
+  if (s == RT_OK && !t->n)
+    s = rt_fail(RT_E_ARGUMENT, "train: the loss %s depends on no trainable parameter", loss->name);
+  rt_free(wrt);
+  rt_free(grad);
   return s;
 }
 
-/* A copy to work on: on failure the user's graph stays as it was. */
-static rt_status copy(const rt_graph *g, rt_graph **out) {
+/* ---- micro-batches: gradients are summed in the store, and the last one updates ---- */
+
+static void accumulate(rt_training *t) {
+  rt_graph *g = t->graph;
+  rt_value *update = rt_scalar_input(g, "update", 1), *share = rt_scalar_input(g, "share", 1);
+  rt_value *begun = rt_train_count(g, "optimizer.begun"); /* is there a sum to add to? */
+  rt_train_assign(g, begun, rt_sub(g, rt_scalar(g, 1), update));
+  rt_assigned *sum = new_pairs(g, t->n);
+  if (!sum) return;
+  for (int i = 0; i < t->n; i++) {
+    const rt_trained *p = &t->parameter[i];
+    sum[i] = (rt_assigned){rt_train_state(g, p->parameter, "grad"), p->gradient};
+  }
+  blend_into(g, "accumulate", begun, share, sum, t->n);
+  for (int i = 0; i < t->n; i++) t->parameter[i].gradient = sum[i].value;
+  t->scale = t->applied = update;
+}
+
+/* ---- one pass over the gradients for their norm: clipping, and whether all is finite ---- */
+
+static void guard(rt_training *t, rt_value *loss) {
+  rt_graph *g = t->graph;
+  rt_value **in = rt_arena_alloc(&g->arena, (size_t)t->n * sizeof *in);
+  if (!in) {
+    rt_graph_failed(g, RT_E_MEMORY);
+    return;
+  }
+  for (int i = 0; i < t->n; i++) in[i] = t->parameter[i].gradient;
+  rt_value *norm = rt_graph_add(g, RT_OP(global_norm), "optimizer", in, t->n, NULL);
+  rt_value *limit = t->options->clip > 0 ? rt_scalar_input(g, "clip", t->options->clip) : rt_scalar(g, INFINITY);
+  rt_value *scale = rt_emit(g, RT_OP(gradient_scale), "optimizer", NULL, 3, norm, loss, limit);
+  t->finite = rt_output(scale, 1);
+  t->scale = t->options->accumulate ? rt_mul(g, scale, t->scale) : scale;
+  t->applied = t->options->accumulate ? rt_mul(g, t->finite, t->applied) : t->finite;
+  rt_mark_output(g, "grad_norm", norm);
+  rt_mark_output(g, "finite", t->finite);
+}
+
+/* Statistics of a forward pass that isn't finite stay out of the store. */
+static void assign_statistics(rt_training *t) {
+  rt_graph *g = t->graph;
+  int n = t->finite ? t->n_floats : 0;
+  if (n) blend_into(g, "statistics", rt_sub(g, rt_scalar(g, 1), t->finite), t->finite, t->statistic, n);
+  for (int i = n; i < t->n_statistics; i++) rt_train_assign(g, t->statistic[i].variable, t->statistic[i].value);
+}
+
+/* ---- moving averages ---- */
+
+/* Averages of these begin as copies: until "ema.begun" is 1 the decay is 0. */
+static void average(rt_training *t) {
+  rt_graph *g = t->graph;
+  rt_value *one = rt_scalar(g, 1), *begun = rt_train_count(g, "ema.begun");
+  rt_value *decay = rt_mul(g, rt_scalar_input(g, "ema_decay", t->options->ema), begun);
+  rt_value *fresh = rt_mul(g, t->applied, rt_sub(g, one, decay)), *old = rt_sub(g, one, fresh);
+  rt_train_assign(g, begun, rt_sub(g, rt_add(g, begun, t->applied), rt_mul(g, begun, t->applied)));
+  rt_assigned *mean = new_pairs(g, t->n + t->n_floats);
+  if (!mean) return;
+  for (int i = 0; i < t->n; i++)
+    mean[i] = (rt_assigned){rt_train_state(g, t->parameter[i].parameter, "ema"), t->parameter[i].now};
+  for (int i = 0; i < t->n_floats; i++)
+    mean[t->n + i] = (rt_assigned){rt_train_state(g, t->statistic[i].variable, "ema"), t->statistic[i].value};
+  blend_into(g, "ema", old, fresh, mean, t->n + t->n_floats);
+}
+
+static rt_status train(rt_training *t, rt_value *loss) {
+  rt_graph *g = t->graph;
+  const rt_train_options *o = t->options;
+  for (int i = 0; i < g->n_values; i++) t->low |= g->value[i]->type.dtype == RT_BF16;
+  rt_status s = find_gradients(t, loss);
+  if (s != RT_OK) return s;
+  t->scale = t->applied = rt_scalar(g, 1);
+  if (o->accumulate) accumulate(t);
+  if (o->check || o->clip > 0) guard(t, loss);
+  assign_statistics(t);
+  rt_update_parameters(t);
+  if (o->ema > 0) average(t);
+  return rt_graph_status(g);
+}
+
+/* ---- the pass ---- */
+
+/* A copy to work on: on failure the user's graph stays as it was. Assigns wait for what the step makes of their values. */
+static rt_status copy(const rt_graph *g, rt_training *t) {
   rt_rewrite rw;
+  t->statistic = rt_alloc_array((size_t)g->n_nodes + 1, sizeof *t->statistic);
+  if (!t->statistic) return RT_E_MEMORY;
   rt_status s = rt_rewrite_begin(&rw, g);
   if (s != RT_OK) return s;
-  for (int i = 0; i < g->n_nodes; i++) rt_rewrite_node(&rw, g->node[i]);
-  return rt_rewrite_end(&rw, out);
+  for (int i = 0; i < g->n_nodes; i++) {
+    const rt_node *node = g->node[i];
+    if (!node->op->effect) rt_rewrite_node(&rw, node);
+  }
+  for (int floats = 1; floats >= 0; floats--)
+    for (int i = 0; i < g->n_nodes; i++) {
+      const rt_node *node = g->node[i];
+      if (!node->op->effect || (node->in[0]->type.dtype == RT_F32) != floats) continue;
+      t->statistic[t->n_statistics++] =
+          (rt_assigned){rt_rewrite_value(&rw, node->in[0]), rt_rewrite_value(&rw, node->in[1])};
+      t->n_floats += floats;
+    }
+  return rt_rewrite_end(&rw, &t->graph);
 }
 
 rt_status rt_pass_train(rt_graph **graph, const char *loss_name, const char *text) {
-  train_options o = {0};
+  rt_train_options o = {0};
+  rt_training t = {.options = &o};
   rt_arena scratch = {0};
   rt_status s = rt_options_parse(options, &o, text, &scratch, "train");
   rt_arena_release(&scratch);
-  rt_graph *made = NULL;
-  if (s == RT_OK) s = copy(*graph, &made);
-  if (s != RT_OK) return s;
-  int forward = made->n_nodes;
-  rt_value *loss = rt_find(made, loss_name);
-  s = loss ? train(made, loss, &o) : rt_fail(RT_E_UNKNOWN, "train: the graph has no output %s to minimise", loss_name);
-  if (s == RT_OK && o.recompute) s = rt_recompute(&made, forward);
-  if (s != RT_OK) {
-    rt_graph_free(made);
-    return s;
+  if (s == RT_OK) s = copy(*graph, &t);
+  if (s == RT_OK) {
+    int forward = t.graph->n_nodes;
+    rt_value *loss = rt_find(t.graph, loss_name);
+    s = loss ? train(&t, loss) : rt_fail(RT_E_UNKNOWN, "train: the graph has no output %s to minimise", loss_name);
+    if (s == RT_OK && o.recompute) s = rt_recompute(&t.graph, forward);
+    if (s != RT_OK) rt_graph_free(t.graph);
   }
+  rt_free(t.parameter);
+  rt_free(t.statistic);
+  if (s != RT_OK) return s;
   rt_graph_free(*graph);
-  *graph = made;
+  *graph = t.graph;
   return RT_OK;
+}
+
+const char *rt_coupled_layer(const rt_graph *g) {
+  for (int i = 0; i < g->n_nodes; i++)
+    if (g->node[i]->op == RT_OP(batch_norm_train)) return g->node[i]->name;
+  return NULL;
 }

@@ -129,7 +129,7 @@ refuses 3x-1x32 inspect resnet18 --input 3x-1x32
 refuses 3xx32 inspect resnet18 --input 3xx32
 refuses 3x32x32x inspect resnet18 --input 3x32x32x
 refuses resnet inspect resnet18 --input 3072
-refuses resnet20 bench --model resnet20
+refuses resnet21 bench --model resnet21
 refuses sideways bench --step sideways
 refuses fp7 bench --precision fp7
 refuses --batch bench --batch

@@ -434,11 +434,27 @@ def optimizers():
         momentum, decay = f32(momentum), f32(decay)
         run("sgd", "nesterov=true" if nesterov else "",
             lambda p: torch.optim.SGD(p, lr=0.1, momentum=momentum, weight_decay=decay, nesterov=nesterov),
-            [f32(0.1), momentum, decay], 1)
+            [f32(0.1), momentum, decay, 1.0], 1)
     for b1, b2, eps, decay in ((0.9, 0.999, 1e-8, 1e-2), (0.5, 0.75, 1e-3, 0.0)):
         b1, b2, eps, decay = map(f32, (b1, b2, eps, decay))
         run("adamw", "", lambda p: torch.optim.AdamW(p, lr=0.1, betas=(b1, b2), eps=eps, weight_decay=decay),
-            [f32(0.05), b1, b2, eps, decay, 1.0], 2, step_input=5)
+            [f32(0.05), b1, b2, eps, decay, 1.0, 1.0], 2, step_input=5)
+
+
+def guards():
+    """What stands between gradients and optimizers."""
+
+    def clipped(norm, loss, limit):
+        p = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        p.grad = torch.stack([norm * 0.6, norm * 0.8])
+        torch.nn.utils.clip_grad_norm_([p], limit.item())
+        return [p.grad[0] / (norm * 0.6), torch.isfinite(norm + loss).double()]
+
+    case("blend", "", [Fixed(0.75), Fixed(-0.5)] + [Fixed(v) for s in ((3, 4), (5,)) for v in (x(*s), x(*s))],
+         lambda p, q, a, b, c, d: [p * a + q * b, p * c + q * d], ())
+    case("global_norm", "", [Fixed(x(3, 4)), Fixed(x(5)), Fixed(x(2, 1, 2, 2))], lambda *t: torch.nn.utils.get_total_norm(t), ())
+    for norm, limit in ((3.0, 1.0), (0.5, 1.0), (3.0, float("1e18"))):
+        case("gradient_scale", "", [Fixed(norm), Fixed(2.5), Fixed(float(np.float32(limit)))], clipped, ())
 
 
 def close(a, b):
@@ -461,7 +477,7 @@ def main():
     p.add_argument("--check", action="store_true")
     check = p.parse_args().check
     torch.set_num_threads(1)
-    for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers):
+    for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers, guards):
         part()
     if check:
         with open(PATH) as f:

@@ -78,7 +78,7 @@ def declare():
         ("rt_store_count", i, p), ("rt_store_info", st, p, i, C.POINTER(VariableInfo)),
         ("rt_graph_new", st, p, C.POINTER(p)), ("rt_graph_free", None, p), ("rt_graph_status", st, p),
         ("rt_symbol", i64, p, s), ("rt_input", p, p, s, i, i, dims), ("rt_scalar", p, p, C.c_double),
-        ("rt_parameter", p, p, s, i, dims, Init), ("rt_apply", p, p, s, s, C.POINTER(p), i, s),
+        ("rt_parameter", p, p, s, i, dims, Init), ("rt_statistic", p, p, s, i, i, dims, Init), ("rt_apply", p, p, s, s, C.POINTER(p), i, s),
         ("rt_output", p, p, i), ("rt_mark_output", None, p, s, p), ("rt_find", p, p, s),
         ("rt_op_count", i), ("rt_op_name", s, i),
         ("rt_cross_entropy", p, p, p, p, s), ("rt_model", p, p, s, p, s), ("rt_model_count", i), ("rt_model_name", s, i),
@@ -86,7 +86,8 @@ def declare():
         ("rt_gradients", st, p, C.POINTER(p), i, C.POINTER(p)),
         ("rt_pass_eval", st, C.POINTER(p), s), ("rt_pass_fold_batch_norm", st, C.POINTER(p), s),
         ("rt_pass_fuse", st, C.POINTER(p), s), ("rt_pass_cast", st, C.POINTER(p), s, i), ("rt_pass_layout", st, C.POINTER(p)),
-        ("rt_pass_prune", st, C.POINTER(p)), ("rt_pass_train", st, C.POINTER(p), s, s),
+        ("rt_pass_prune", st, C.POINTER(p)), ("rt_pass_train", st, C.POINTER(p), s, s), ("rt_pass_ema", st, C.POINTER(p)),
+        ("rt_schedule_new", st, s, C.POINTER(p)), ("rt_schedule_free", None, p), ("rt_schedule_value", C.c_double, p, i64, i64),
         ("rt_plan_new", st, p, C.POINTER(PlanOptions), C.POINTER(p)), ("rt_plan_free", None, p),
         ("rt_plan_bind", st, p, C.POINTER(Feed), i), ("rt_plan_run", st, p, C.POINTER(Feed), i),
         ("rt_plan_result", st, p, s, C.POINTER(Result)), ("rt_plan_memory", Memory, p),
@@ -168,9 +169,15 @@ class Graph:
     def parameter(self, name, shape):
         return self.built(lib.rt_parameter(self.p, name.encode(), len(shape), dims_of(shape), Init()))
 
+    def statistic(self, name, shape):
+        return self.built(lib.rt_statistic(self.p, name.encode(), 0, len(shape), dims_of(shape), Init()))
+
     def apply(self, op, *inputs, options=None, name=None):
         return self.built(lib.rt_apply(self.p, op.encode(), name and name.encode(), (C.c_void_p * len(inputs))(*inputs),
                                        len(inputs), options and options.encode()))
+
+    def output(self, value, index):
+        return self.built(lib.rt_output(value, index))
 
     def model(self, name, x, options=""):
         return self.built(lib.rt_model(self.p, name.encode(), x, options.encode()))
@@ -213,6 +220,9 @@ class Graph:
     def train(self, loss, options):
         check(lib.rt_pass_train(C.byref(self.p), loss.encode(), options.encode()))
 
+    def ema(self):
+        check(lib.rt_pass_ema(C.byref(self.p)))
+
     def layout(self):
         check(lib.rt_pass_layout(C.byref(self.p)))
 
@@ -251,6 +261,15 @@ class Plan:
             found.append({"name": info.name, "op": info.op, "kernel": info.kernel, "seconds": info.seconds,
                           "flops": info.flops, "bytes": info.bytes, "shape": tuple(info.dim[:info.rank])})
         return found
+
+
+def schedule(text, total):
+    """The values at all steps of a run."""
+    p = C.c_void_p()
+    check(lib.rt_schedule_new(text.encode(), C.byref(p)))
+    values = np.array([lib.rt_schedule_value(p, step, total) for step in range(total)])
+    lib.rt_schedule_free(p)
+    return values
 
 
 def machine():

@@ -1,5 +1,6 @@
-"""The models of retort's table as plain PyTorch modules, with torchvision's parameter names."""
+"""The models of retort's table as plain PyTorch modules, with the parameter names of published weights."""
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -76,17 +77,191 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-MODELS = {
+class CifarBlock(nn.Module):
+    def __init__(self, n_in, n_out, stride, wide):
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.more = 0 if wide else n_out - n_in
+        self.downsample = shortcut(n_in, n_out, stride) if wide else None
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.downsample:
+            x = self.downsample(x)
+        elif self.more:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more // 2, self.more // 2))
+        return F.relu(x + y)
+
+
+class CifarResNet(nn.Module):
+    def __init__(self, depth, wide=False, classes=10):
+        super().__init__()
+        stem, n = (32, 64) if wide else (16, 16)
+        self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        for i in range(3):
+            blocks = []
+            for j in range((depth - 2) // 6):
+                blocks.append(CifarBlock(stem, n << i, 2 if i and not j else 1, wide))
+                stem = n << i
+            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+        self.head = "fc" if wide else "linear"
+        setattr(self, self.head, nn.Linear(stem, classes))
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return getattr(self, self.head)(x.mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    def __init__(self, n_in, n_out, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(n_in)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.convShortcut = nn.Conv2d(n_in, n_out, 1, stride, bias=False) if n_in != n_out else None
+
+    def forward(self, x):
+        start = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(start))))
+        return y + (self.convShortcut(start) if self.convShortcut else x)
+
+
+class WideStage(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.layer = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class WideResNet(nn.Module):
+    def __init__(self, depth, factor, classes=10):
+        super().__init__()
+        n = 16
+        self.conv1 = nn.Conv2d(3, n, 3, 1, 1, bias=False)
+        for i in range(3):
+            blocks = []
+            for j in range((depth - 4) // 6):
+                blocks.append(WideBlock(n, 16 * factor << i, 2 if i and not j else 1))
+                n = 16 * factor << i
+            setattr(self, f"block{i + 1}", WideStage(blocks))
+        self.bn1 = nn.BatchNorm2d(n)
+        self.fc = nn.Linear(n, classes)
+
+    def forward(self, x):
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
+class Vgg(nn.Module):
+    def __init__(self, convolutions, classes=10):
+        super().__init__()
+        layers, n = [], 3
+        for i, count in enumerate(convolutions):
+            for _ in range(count):
+                width = 64 << min(i, 3)
+                layers += [nn.Conv2d(n, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU()]
+                n = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(n, classes)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def conv_norm(n_in, n_out, kernel, stride, groups, activation):
+    conv = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), *([activation()] if activation else []))
+
+
+class Excitation(nn.Module):
+    def __init__(self, n, squeezed):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(n, squeezed, 1), nn.Conv2d(squeezed, n, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.fc2(F.silu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+class Inverted(nn.Module):
+    """conv: MobileNetV2's block, its last convolution and norm loose; block: EfficientNet's."""
+
+    def __init__(self, n_in, n_out, expand, kernel, stride, efficient):
+        super().__init__()
+        hidden, activation = n_in * expand, nn.SiLU if efficient else nn.ReLU6
+        layers = [conv_norm(n_in, hidden, 1, 1, 1, activation)] if expand != 1 else []
+        layers.append(conv_norm(hidden, hidden, kernel, stride, hidden, activation))
+        if efficient:
+            layers += [Excitation(hidden, max(1, n_in // 4)), conv_norm(hidden, n_out, 1, 1, 1, None)]
+        else:
+            layers += list(conv_norm(hidden, n_out, 1, 1, 1, None))
+        self.name, self.residual = "block" if efficient else "conv", stride == 1 and n_in == n_out
+        setattr(self, self.name, nn.Sequential(*layers))
+
+    def forward(self, x):
+        y = getattr(self, self.name)(x)
+        return x + y if self.residual else y
+
+
+class Mobile(nn.Module):
+    KERNELS, OUT, BLOCKS = (3, 3, 5, 3, 5, 5, 3), (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)
+    STRIDES = (1, 2, 2, 2, 1, 2, 1)
+    MOBILE_OUT, MOBILE_BLOCKS = (16, 24, 32, 64, 96, 160, 320), (1, 2, 3, 4, 3, 3, 1)
+
+    def __init__(self, efficient, classes=10, stem="cifar", width=1.0):
+        super().__init__()
+        large, activation = stem == "imagenet", nn.SiLU if efficient else nn.ReLU6
+
+        def scaled(n):
+            m = max(8, int(n * width + 4) // 8 * 8)
+            return m + 8 if m < 0.9 * n * width else m
+
+        n = scaled(32)
+        features = [conv_norm(3, n, 3, 2 if large else 1, 1, activation)]
+        rows = zip(self.KERNELS, self.OUT, self.BLOCKS, self.STRIDES) if efficient else \
+            zip((3,) * 7, self.MOBILE_OUT, self.MOBILE_BLOCKS, self.STRIDES)
+        for i, (kernel, out, blocks, stride) in enumerate(rows):
+            stage = []
+            for j in range(blocks):
+                s = 1 if j or (i == 1 and not large) else stride
+                stage.append(Inverted(n, scaled(out), 6 if i else 1, kernel, s, efficient))
+                n = scaled(out)
+            features += [nn.Sequential(*stage)] if efficient else stage
+        head = 4 * n if efficient else scaled(1280) if width > 1 else 1280
+        self.features = nn.Sequential(*features, conv_norm(n, head, 1, 1, 1, activation))
+        self.classifier = nn.Sequential(nn.Identity(), nn.Linear(head, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
     "resnet152": (Bottleneck, (3, 8, 36, 3)),
 }
+VGGS = {"vgg8": (1, 1, 1, 1, 1), "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3)}
 
 
-def make(name, classes=10, stem="cifar"):
-    return ResNet(*MODELS[name], classes=classes, stem=stem)
+def make(name, classes=10, **options):
+    if name in RESNETS:
+        return ResNet(*RESNETS[name], classes=classes, **options)
+    if name in VGGS:
+        return Vgg(VGGS[name], classes)
+    if name.startswith("wrn_"):
+        return WideResNet(*map(int, name[4:].split("_")), classes=classes)
+    if name.startswith("resnet"):
+        return CifarResNet(int(name[6:].removesuffix("x4")), name.endswith("x4"), classes)
+    return Mobile({"mobilenet_v2": False, "efficientnet_b0": True}[name], classes, **options)
 
 
 @torch.no_grad()
