@@ -64,9 +64,9 @@ struct rt_pickle {
       rt_pickle **item;
       size_t n, capacity;
     } list;
-    rt_pickle_array array; /* ARRAY; DTYPE: element only */
-    rt_pickle_tensor tensor;
-    rt_pickle_storage storage;
+    rt_pickle_array *array; /* ARRAY; DTYPE: element only */
+    rt_pickle_tensor *tensor;
+    rt_pickle_storage *storage;
   };
 };
 
