@@ -12,13 +12,20 @@ function(retort_find target header library)
   endif()
 endfunction()
 
-retort_find(cjson cjson/cJSON.h cjson)  # the command's JSON
+retort_find(cjson cjson/cJSON.h cjson)  # metadata, headers of safetensors, the command's JSON
+retort_find(libzip zip.h zip)           # .pth and .npz
 retort_find(cmocka cmocka.h cmocka)     # the tests
-if(NOT TARGET cjson)
-  message(FATAL_ERROR "cJSON is not installed: run scripts/setup --for build (Debian: libcjson-dev)")
-endif()
+foreach(needed cjson:cJSON:libcjson-dev libzip:libzip:libzip-dev)
+  string(REPLACE ":" ";" needed ${needed})
+  list(GET needed 0 target)
+  list(GET needed 1 name)
+  list(GET needed 2 package)
+  if(NOT TARGET ${target})
+    message(FATAL_ERROR "${name} is not installed: run scripts/setup --for build (Debian: ${package})")
+  endif()
+endforeach()
 
-set(retort_libraries m)
+set(retort_libraries m cjson libzip)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)

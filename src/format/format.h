@@ -50,6 +50,8 @@ rt_status rt_file_add(rt_file *file, const rt_entry *entry);
 rt_status rt_file_add_metadata(rt_file *file, const char *key, const char *text);
 /* RT_E_FORMAT with "path: sentence". */
 rt_status rt_file_damaged(const rt_file *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* UTF-8 without control characters (but for those of lines): names end up on terminals and in JSON. */
+bool rt_printable(const char *text, bool lines);
 /* Bytes of an array that is to be written; -1 when its shape makes no sense. */
 int64_t rt_array_bytes(const rt_array *array);
 

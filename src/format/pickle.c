@@ -526,18 +526,25 @@ static rt_status run(machine *m, rt_pickle **out) {
   return s == RT_OK ? pop(m, out) : s;
 }
 
-rt_status rt_pickle_read(rt_arena *arena, const void *bytes, size_t size, const char *what, rt_pickle **out,
-                         size_t *used) {
+rt_status rt_pickle_read_storages(rt_arena *arena, const void *bytes, size_t size, const char *what, rt_pickle **out,
+                                  size_t *used, rt_pickle_storage **storages) {
   size_t budget = size;
-  machine m = {.r = {arena, what, &budget}, .begin = bytes, .at = bytes};
+  machine m = {.r = {arena, what, &budget, storages}, .begin = bytes, .at = bytes};
   m.end = size ? m.begin + size : m.begin;
   *out = NULL;
+  *storages = NULL;
   rt_status s = run(&m, out);
   if (used) *used = m.at == m.begin ? 0 : (size_t)(m.at - m.begin);
   rt_free(m.stack);
   rt_free(m.mark);
   rt_free(m.memo);
   return s;
+}
+
+rt_status rt_pickle_read(rt_arena *arena, const void *bytes, size_t size, const char *what, rt_pickle **out,
+                         size_t *used) {
+  rt_pickle_storage *ignored;
+  return rt_pickle_read_storages(arena, bytes, size, what, out, used, &ignored);
 }
 
 bool rt_pickle_is_text(const rt_pickle *v, const char *text) {

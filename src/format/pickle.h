@@ -36,13 +36,15 @@ typedef struct rt_pickle_array {
   const void *data; /* not aligned; row or column major; checked to be all there */
 } rt_pickle_array;
 
-typedef struct rt_pickle_storage {
+typedef struct rt_pickle_storage rt_pickle_storage;
+struct rt_pickle_storage {
   const rt_element *element;
   const char *key; /* name of its record in a zip, or its key in the older form */
   size_t key_length;
-  int64_t count;    /* elements */
-  int64_t position; /* for the reader of the file: where its bytes are; -1 at first */
-} rt_pickle_storage;
+  int64_t count;           /* elements */
+  int64_t position;        /* for the reader of the file: where its bytes are; -1 at first */
+  rt_pickle_storage *next; /* in the list that rt_pickle_read_storages makes */
+};
 
 typedef struct rt_pickle_tensor {
   rt_pickle_storage *storage;
@@ -74,6 +76,9 @@ struct rt_pickle {
  * arena. `what` begins error sentences: a path. */
 rt_status rt_pickle_read(rt_arena *arena, const void *bytes, size_t size, const char *what, rt_pickle **out,
                          size_t *used);
+/* Also the list of every storage that the pickle refers to, once for each time that it does. */
+rt_status rt_pickle_read_storages(rt_arena *arena, const void *bytes, size_t size, const char *what, rt_pickle **out,
+                                  size_t *used, rt_pickle_storage **storages);
 /* The value under a key that is text or bytes; NULL where there is none, or `dict` isn't one (or is NULL). */
 const rt_pickle *rt_pickle_find(const rt_pickle *dict, const char *key);
 bool rt_pickle_is_text(const rt_pickle *value, const char *text); /* text or bytes that say just this */

@@ -122,9 +122,11 @@ rt_status rt_pickle_storage_of(const rt_pickle_reader *r, const rt_pickle *id, r
                            .key = key->text.bytes,
                            .key_length = key->text.length,
                            .count = count->integer,
-                           .position = -1};
+                           .position = -1,
+                           .next = *r->storages};
   if (!s->element)
     return rt_pickle_fail(r, "tensors in a %.*s can't be read", (int)type->text.length, type->text.bytes);
+  *r->storages = s;
   v->storage = s;
   *out = v;
   return RT_OK;

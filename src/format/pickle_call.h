@@ -8,6 +8,7 @@ typedef struct rt_pickle_reader {
   rt_arena *arena;
   const char *what; /* begins error sentences */
   size_t *budget;   /* of what calls may copy: each byte of the input once, however often the memo recalls it */
+  rt_pickle_storage **storages; /* head of the list to add to */
 } rt_pickle_reader;
 
 /* RT_E_FORMAT with "what: sentence". */
