@@ -15,13 +15,11 @@ endfunction()
 retort_find(cjson cjson/cJSON.h cjson)  # metadata, headers of safetensors, the command's JSON
 retort_find(libzip zip.h zip)           # .pth and .npz
 retort_find(cmocka cmocka.h cmocka)     # the tests
-foreach(needed cjson:cJSON:libcjson-dev libzip:libzip:libzip-dev)
-  string(REPLACE ":" ";" needed ${needed})
+foreach(needed "cjson;libcjson-dev" "libzip;libzip-dev")
   list(GET needed 0 target)
-  list(GET needed 1 name)
-  list(GET needed 2 package)
+  list(GET needed 1 package)
   if(NOT TARGET ${target})
-    message(FATAL_ERROR "${name} is not installed: run scripts/setup --for build (Debian: ${package})")
+    message(FATAL_ERROR "${target} is not installed: run scripts/setup --for build (Debian: ${package})")
   endif()
 endforeach()
 

@@ -337,7 +337,7 @@ typedef struct rt_load_options {
 
 typedef struct rt_load_report {
   int loaded, missing, unexpected, mismatched; /* tensors; mismatched: another shape or kind of number */
-  const char *dialect;                         /* whose names they were: "torchvision", "kuangliu" … */
+  const char *dialect;                         /* whose names they were: "native", "kuangliu" … */
   char text[900];                              /* one sentence that lists them, at most a few of each */
 } rt_load_report;
 
