@@ -195,8 +195,8 @@ static rt_status line_number(machine *m, char buffer[static 64], const char **te
 
 static rt_status line_int(machine *m, int width) {
   char buffer[64], *end;
-  const char *text;
-  size_t n;
+  const char *text = NULL;
+  size_t n = 0;
   rt_status s = line_number(m, buffer, &text, &n);
   if (s != RT_OK) return s;
   if (n == 2 && text[0] == '0' && (text[1] == '0' || text[1] == '1')) return push(m, text[1] == '1' ? m->yes : m->no);
@@ -213,8 +213,8 @@ static rt_status push_float(machine *m, double real) {
 
 static rt_status line_float(machine *m, int width) {
   char buffer[64], *end;
-  const char *text;
-  size_t n;
+  const char *text = NULL;
+  size_t n = 0;
   rt_status s = line_number(m, buffer, &text, &n);
   if (s != RT_OK) return s;
   double v = strtod(buffer, &end);
@@ -246,8 +246,8 @@ static rt_status counted_bytes(machine *m, int width) { return counted(m, width,
 /* A line with a text as Python writes it: quoted (STRING) or bare (UNICODE). Escapes would need decoding, and only
  * protocol 0 of binary data has them. */
 static rt_status line_text(machine *m, int quoted) {
-  const char *text;
-  size_t n;
+  const char *text = NULL;
+  size_t n = 0;
   rt_status s = take_line(m, &text, &n);
   if (s != RT_OK) return s;
   if (quoted) {
@@ -381,8 +381,8 @@ static rt_status memoize(machine *m, int width) { return put_at(m, m->n_memo); }
 
 static rt_status line_index(machine *m, uint64_t *i) {
   char buffer[64], *end;
-  const char *text;
-  size_t n;
+  const char *text = NULL;
+  size_t n = 0;
   rt_status s = line_number(m, buffer, &text, &n);
   if (s != RT_OK) return s;
   *i = strtoull(buffer, &end, 10);

@@ -67,8 +67,8 @@ static rt_status find_pickle(rt_file *file, int64_t *out) {
 }
 
 static rt_status check_order(rt_file *file) {
-  char *text;
-  size_t n;
+  char *text = NULL;
+  size_t n = 0;
   int64_t i = find_text(file->own, "byteorder");
   if (i < 0) return RT_OK;
   rt_status s = read_record(file, i, 64, &text, &n);
@@ -78,8 +78,8 @@ static rt_status check_order(rt_file *file) {
 }
 
 static rt_status read_metadata(rt_file *file) {
-  char *text;
-  size_t n;
+  char *text = NULL;
+  size_t n = 0;
   int64_t i = find_text(file->own, "retort.json");
   if (i < 0) return RT_OK;
   rt_status s = read_record(file, i, MOST_METADATA, &text, &n);

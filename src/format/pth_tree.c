@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { DEEPEST = 32, MOST_VALUES = 1 << 20, PATH = 1024, MOST_EXTRAS = 1000 };
 
@@ -82,6 +83,14 @@ static bool holds_tensors(const rt_pickle *dict) {
   return false;
 }
 
+/* As few digits as give the same number back. */
+static void print_shortest(char *text, size_t size, double v) {
+  for (int digits = 15; digits <= 17; digits++) {
+    snprintf(text, size, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) return;
+  }
+}
+
 /* "extra.epoch" = "12": what stands beside the state dict. */
 static rt_status add_extra(rt_file *file, const rt_pickle *key, const rt_pickle *v) {
   char name[128], text[1024];
@@ -91,7 +100,7 @@ static rt_status add_extra(rt_file *file, const rt_pickle *key, const rt_pickle 
   switch (v->kind) {
   case RT_PICKLE_INT: snprintf(text, sizeof text, "%" PRId64, v->integer); break;
   case RT_PICKLE_BOOL: snprintf(text, sizeof text, "%s", v->integer ? "true" : "false"); break;
-  case RT_PICKLE_FLOAT: snprintf(text, sizeof text, "%.17g", v->real); break;
+  case RT_PICKLE_FLOAT: print_shortest(text, sizeof text, v->real); break;
   case RT_PICKLE_TEXT:
     if (v->text.length >= sizeof text || memchr(v->text.bytes, 0, v->text.length)) return RT_OK;
     snprintf(text, sizeof text, "%.*s", (int)v->text.length, v->text.bytes);

@@ -159,8 +159,11 @@ rt_status rt_zip_create(rt_zip_writer *w, const char *path) {
 rt_status rt_zip_add(rt_zip_writer *w, const char *name, const void *head, size_t head_bytes, const void *data,
                      size_t bytes) {
   static const zip_uint8_t filler[ALIGN] = {0};
-  zip_buffer_fragment_t part[] = {{(zip_uint8_t *)head, head_bytes}, {(zip_uint8_t *)data, bytes}};
-  zip_source_t *source = zip_source_buffer_fragment(w->zip, part, 2, 0);
+  zip_buffer_fragment_t part[2];
+  zip_uint64_t parts = 0;
+  if (head_bytes) part[parts++] = (zip_buffer_fragment_t){(zip_uint8_t *)head, head_bytes};
+  if (bytes) part[parts++] = (zip_buffer_fragment_t){(zip_uint8_t *)data, bytes};
+  zip_source_t *source = zip_source_buffer_fragment(w->zip, part, parts, 0);
   zip_int64_t i = source ? zip_file_add(w->zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
   if (i < 0) {
     zip_source_free(source);
