@@ -54,11 +54,11 @@ char *rt_temporary_name(const char *path) {
 }
 
 /* The rename is on the disk only when the directory is. */
-static int sync_directory(const char *path) {
+static rt_status sync_directory(const char *path) {
   const char *slash = strrchr(path, '/');
   size_t n = slash ? (size_t)(slash - path) + 1 : 1;
   char *directory = rt_alloc(n + 1);
-  if (!directory) return ENOMEM;
+  if (!directory) return RT_E_MEMORY;
   memcpy(directory, slash ? path : ".", n);
   int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int error = fd < 0 ? errno : 0;
@@ -66,7 +66,7 @@ static int sync_directory(const char *path) {
   if (fd >= 0 && fsync(fd) != 0 && errno != EINVAL) error = errno;
   if (fd >= 0) close(fd);
   rt_free(directory);
-  return error;
+  return error ? fail_write(path, error) : RT_OK;
 }
 
 static int sync_file(const char *path) {
@@ -84,8 +84,7 @@ rt_status rt_replace_file(const char *temporary, const char *path) {
     unlink(temporary);
     return fail_write(path, error);
   }
-  error = sync_directory(path);
-  return error ? fail_write(path, error) : RT_OK;
+  return sync_directory(path);
 }
 
 rt_status rt_writer_open(rt_writer *w, const char *path) {

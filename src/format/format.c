@@ -228,26 +228,28 @@ int64_t rt_array_bytes(const rt_array *a) {
   return n < 0 || __builtin_mul_overflow(n, (int64_t)rt_dtype_size(a->dtype), &bytes) ? -1 : bytes;
 }
 
-static rt_status form_of(const char *path, const rt_format **out) {
-  const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
-  rt_strbuf known = {0};
-  if (slash && dot && dot < slash) dot = NULL;
-  for (int i = 0; i < ROWS; i++) {
-    for (const char *p = rows[i]->extensions; p && *p; p += strspn(p, " ")) {
-      size_t n = strcspn(p, " ");
-      if (dot && strlen(dot + 1) == n && memcmp(dot + 1, p, n) == 0) {
-        rt_strbuf_release(&known);
-        *out = rows[i];
-        return RT_OK;
-      }
-      rt_strbuf_add(&known, " .%.*s", (int)n, p);
-      p += n;
-    }
+/* Is the word one of a list with spaces between them? */
+static bool listed(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *p = list; p && *p; p += strspn(p, " ")) {
+    size_t length = strcspn(p, " ");
+    if (length == n && memcmp(p, word, n) == 0) return true;
+    p += length;
   }
-  rt_status s = rt_fail(RT_E_ARGUMENT, "%s: which form to write is told by the end of the name, one of%s", path,
-                        known.text ? known.text : "");
-  rt_strbuf_release(&known);
-  return s;
+  return false;
+}
+
+static rt_status form_of(const char *path, const rt_format **out) {
+  const char *dot = strrchr(path, '.');
+  char known[128] = "";
+  size_t n = 0;
+  for (int i = 0; i < ROWS; i++) {
+    *out = rows[i];
+    if (!rows[i]->extensions) continue;
+    if (dot && listed(rows[i]->extensions, dot + 1)) return RT_OK;
+    n += (size_t)snprintf(known + n, n < sizeof known ? sizeof known - n : 0, " %s", rows[i]->extensions);
+  }
+  return rt_fail(RT_E_ARGUMENT, "%s: which form to write is told by the end of its name, one of%s", path, known);
 }
 
 rt_status rt_file_write(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata) {
