@@ -136,12 +136,13 @@ rt_status rt_pickle_storage_of(const rt_pickle_reader *r, const rt_pickle *id, r
 
 /* OrderedDict(), or of a list of pairs, as Python 2 pickles it. */
 static rt_status ordered_dict(const rt_pickle_reader *r, const rt_pickle *arguments, rt_pickle **out) {
-  const rt_pickle *pairs = item(arguments, 0);
+  static const rt_pickle none = {.kind = RT_PICKLE_LIST};
+  const rt_pickle *pairs = item(arguments, 0) ? item(arguments, 0) : &none;
   rt_pickle *v = rt_pickle_new(r, RT_PICKLE_DICT);
-  size_t n = is(pairs, RT_PICKLE_LIST) ? pairs->list.n : 0;
   if (!v) return RT_E_MEMORY;
-  if (pairs && pairs->kind != RT_PICKLE_LIST)
+  if (pairs->kind != RT_PICKLE_LIST)
     return rt_pickle_fail(r, "an OrderedDict is made of %s", rt_pickle_kind_name(pairs->kind));
+  size_t n = pairs->list.n;
   rt_status s = spend(r, n);
   if (s != RT_OK) return s;
   if (n && !(v->list.item = rt_arena_alloc(r->arena, 2 * n * sizeof *v->list.item))) return RT_E_MEMORY;

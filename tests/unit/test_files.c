@@ -454,7 +454,8 @@ static void no_memory(void **state) {
       failures += s != RT_OK;
       assert_int_equal(rt_alloc_count().live, before.live);
     }
-    if (calls < 15 || failures < calls - 4) fail_msg("%s: %d of %d allocations matter", path, (int)failures, (int)calls);
+    if (calls < 15 || failures < calls - 4)
+      fail_msg("%s: %d of %d allocations matter", path, (int)failures, (int)calls);
   }
   rt_store_free(store);
 }
