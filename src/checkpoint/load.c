@@ -2,6 +2,7 @@
  * changed before everything fits. */
 #include "base/alloc.h"
 #include "checkpoint/name.h"
+#include "format/format.h"
 #include "graph/graph.h"
 
 #include <inttypes.h>
@@ -182,9 +183,9 @@ static rt_status load(const loading *l, match *m, rt_load_report *r) {
   make_report(l, m, r);
   bool all = !r->missing && !r->unexpected && !r->mismatched;
   if (!all && !l->options.allow_partial)
-    return rt_fail(RT_E_SHAPE, "the file doesn't fit the model: %s; allow-partial would load the %d tensors that fit",
-                   r->text, r->loaded);
-  if (!r->loaded) return rt_fail(RT_E_SHAPE, "nothing in the file fits the model: %s", r->text);
+    return rt_fail(RT_E_SHAPE, "%s: doesn't fit the model: %s; allow-partial would load the %d tensors that fit",
+                   l->file->path, r->text, r->loaded);
+  if (!r->loaded) return rt_fail(RT_E_SHAPE, "%s: nothing in it fits the model: %s", l->file->path, r->text);
   return load_values(l, m);
 }
 

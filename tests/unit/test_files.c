@@ -306,7 +306,7 @@ static void mismatches(void **state) {
   assert_int_equal(load(ten, in_directory("ten.pth"), &renamed, &r), RT_E_ARGUMENT);
   OK(rt_file_write(in_directory("other.pth"), all, 2, NULL, 0));
   assert_int_equal(load(ten, in_directory("other.pth"), &partial, &r), RT_E_SHAPE);
-  says("nothing in the file fits");
+  says("other.pth: nothing in it fits");
   rt_store_free(ten);
   rt_store_free(five);
   rt_store_free(before);
