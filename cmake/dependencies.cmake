@@ -13,9 +13,9 @@ function(retort_find target header library)
 endfunction()
 
 retort_find(cjson cjson/cJSON.h cjson)  # metadata, headers of safetensors, the command's JSON
-retort_find(libzip zip.h zip)           # .pth and .npz
+retort_find(zip zip.h zip)              # .pth and .npz
 retort_find(cmocka cmocka.h cmocka)     # the tests
-foreach(needed "cjson;libcjson-dev" "libzip;libzip-dev")
+foreach(needed "cjson;libcjson-dev" "zip;libzip-dev")
   list(GET needed 0 target)
   list(GET needed 1 package)
   if(NOT TARGET ${target})
@@ -23,7 +23,7 @@ foreach(needed "cjson;libcjson-dev" "libzip;libzip-dev")
   endif()
 endforeach()
 
-set(retort_libraries m cjson libzip)
+set(retort_libraries m cjson zip)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)
