@@ -1,4 +1,5 @@
 #include "network.h"
+#include "tensors.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -108,6 +109,7 @@ static int print_dot(const network *net) {
 
 static int run(const char *const *arguments, int n) {
   (void)n;
+  if (strpbrk(arguments[0], "./")) return inspect_file(arguments[0], as_json); /* names of models have neither */
   int64_t dim[8] = {1};
   network net;
   int rank = parse_shape(input_text, dim + 1, 6);
@@ -127,9 +129,9 @@ static int run(const char *const *arguments, int n) {
 
 const command command_inspect = {
     .name = "inspect",
-    .arguments = "MODEL",
-    .summary = "a model's layers: shapes, parameters, multiply-adds",
-    .example = "retort inspect resnet18 --input 3x32x32",
+    .arguments = "MODEL|FILE",
+    .summary = "a model's layers: shapes, parameters, multiply-adds; a file's tensors and metadata",
+    .example = "retort inspect resnet18 --input 3x32x32; retort inspect resnet20.pth",
     .flags = flags,
     .least = 1,
     .most = 1,

@@ -27,6 +27,7 @@ int complain(rt_status status) {
   case RT_E_SHAPE:
   case RT_E_UNKNOWN:
   case RT_E_RANGE:
+  case RT_E_FORMAT:
   case RT_E_MEMORY: return EXIT_USAGE;
   default: return EXIT_FAILED;
   }
@@ -115,13 +116,14 @@ static int run_command(const command *c, int argc, char **argv) {
   int n = 0;
   for (int i = 0; i < argc; i++) {
     if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return help_command(c);
-    if (strncmp(argv[i], "--", 2) != 0) {
+    const char *word = strcmp(argv[i], "-o") == 0 ? "--out" : argv[i];
+    if (strncmp(word, "--", 2) != 0) {
       if (n == c->most)
         return complain_usage("%s: one argument too many: %s (see %s %s --help)", c->name, argv[i], PROGRAM, c->name);
       positional[n++] = argv[i];
       continue;
     }
-    const char *name = argv[i] + 2, *equals = strchr(name, '=');
+    const char *name = word + 2, *equals = strchr(name, '=');
     const flag *f = find_flag(c, name, equals ? (size_t)(equals - name) : strlen(name));
     if (!f) return complain_usage("%s: unknown option %s (see %s %s --help)", c->name, argv[i], PROGRAM, c->name);
     const char *value = equals ? equals + 1 : NULL;

@@ -12,13 +12,18 @@ function(retort_find target header library)
   endif()
 endfunction()
 
-retort_find(cjson cjson/cJSON.h cjson)  # the command's JSON
+retort_find(cjson cjson/cJSON.h cjson)  # metadata, headers of safetensors, the command's JSON
+retort_find(zip zip.h zip)              # .pth and .npz
 retort_find(cmocka cmocka.h cmocka)     # the tests
-if(NOT TARGET cjson)
-  message(FATAL_ERROR "cJSON is not installed: run scripts/setup --for build (Debian: libcjson-dev)")
-endif()
+foreach(needed "cjson;libcjson-dev" "zip;libzip-dev")
+  list(GET needed 0 target)
+  list(GET needed 1 package)
+  if(NOT TARGET ${target})
+    message(FATAL_ERROR "${target} is not installed: run scripts/setup --for build (Debian: ${package})")
+  endif()
+endforeach()
 
-set(retort_libraries m)
+set(retort_libraries m cjson zip)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)

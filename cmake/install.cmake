@@ -10,7 +10,7 @@ endif()
 install(TARGETS retort retort_static EXPORT retort)
 install(FILES include/retort.h TYPE INCLUDE)
 
-set(RETORT_PC_PRIVATE -lm -pthread)
+set(RETORT_PC_PRIVATE -lm -lcjson -lzip -pthread)
 if(RETORT_THREADS STREQUAL "openmp")
   list(APPEND RETORT_PC_PRIVATE -lgomp)
 endif()

@@ -28,6 +28,7 @@ extern "C" {
   X(RT_E_UNSUPPORTED, "not supported") \
   X(RT_E_RANGE, "value out of range") \
   X(RT_E_IO, "input or output failed") \
+  X(RT_E_FORMAT, "damaged or refused file") \
   X(RT_E_INTERNAL, "internal error")
 
 typedef enum rt_status {
@@ -291,6 +292,92 @@ RT_API const char *rt_model_name(int i);
 /* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar width=64";
  * variables have the names of PyTorch's state dicts. */
 RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const char *options);
+
+/* ---- files: tensors by name, as PyTorch, safetensors and NumPy store them ---- */
+
+typedef struct rt_file rt_file;
+
+typedef struct rt_pair {
+  const char *key, *text;
+} rt_pair;
+
+/* Open a file that holds tensors: PyTorch's .pth (the zip and the older stream form), .safetensors, .npz or .npy, told by
+ * its content. It is mapped, read only, and must not change until rt_file_free. Nothing in it is executed: a pickle that
+ * would call anything but PyTorch's tensors, NumPy's arrays and containers is refused by that name (RT_E_FORMAT).
+ * Of a .pth, the tensors are those of the state dict in it ("state_dict", "model", "net" …); numbers and strings beside
+ * it become metadata, "extra.epoch". Tensors in other containers are named by their path, "0.weight". */
+RT_API rt_status rt_file_open(const char *path, rt_file **out);
+RT_API void rt_file_free(rt_file *file);
+RT_API const char *rt_file_form(const rt_file *file); /* "pth", "pth_legacy", "safetensors", "npz", "npy" */
+
+typedef struct rt_file_info {
+  const char *name; /* valid until rt_file_free, as are the others */
+  rt_dtype dtype;   /* integers of 16 bits are read as s32, u32 as s64 */
+  int rank;
+  const int64_t *dim;
+  int64_t bytes; /* row major in this dtype */
+} rt_file_info;
+
+RT_API int rt_file_count(const rt_file *file);
+RT_API rt_status rt_file_entry(const rt_file *file, int i, rt_file_info *out);
+RT_API rt_status rt_file_find(const rt_file *file, const char *name, rt_file_info *out); /* RT_E_UNKNOWN: not there */
+/* Copy a tensor out, row major in the dtype that its info tells; `bytes` must be its size. */
+RT_API rt_status rt_file_read(rt_file *file, const char *name, void *to, size_t bytes);
+
+/* Text by key, NULL where there is none. Keys of ours: "model" (a name of the table), "options" (of the model),
+ * "classes" (a JSON list of names), "mean" and "std" (numbers with commas, one a channel, of pixels in 0 to 1). */
+RT_API const char *rt_file_metadata(const rt_file *file, const char *key);
+RT_API int rt_file_metadata_count(const rt_file *file);
+RT_API rt_status rt_file_metadata_at(const rt_file *file, int i, rt_pair *out);
+
+typedef struct rt_array {
+  const char *name;
+  rt_dtype dtype;
+  int rank;
+  const int64_t *dim;
+  const void *data; /* row major; arrays with the same data share one storage in a .pth */
+} rt_array;
+
+/* Write arrays in the form that the path's extension names: .pth .pt .th (loads with torch.load(weights_only=True)),
+ * .safetensors, .npz, .npy (exactly one array; its name is lost). The NumPy forms have no place for metadata. The file
+ * appears whole or not at all. */
+RT_API rt_status rt_file_write(const char *path, const rt_array *arrays, int n, const rt_pair *metadata,
+                               int n_metadata);
+/* Everything that a file holds, in the form of another path: tensors, names, metadata. */
+RT_API rt_status rt_file_convert(rt_file *file, const char *path);
+
+/* What of a store is read or written; bits. */
+typedef enum rt_segments {
+  RT_PARAMETERS = 1,
+  RT_STATISTICS = 2,
+  RT_STATE = 4,
+  RT_MODEL = RT_PARAMETERS | RT_STATISTICS, /* what PyTorch's state_dict holds */
+  RT_ALL = RT_MODEL | RT_STATE,             /* a checkpoint to resume from: optimizer state, averages … */
+} rt_segments;
+
+/* Write a store's variables by name. Beside every running_var goes a num_batches_tracked of 0, so that PyTorch's
+ * load_state_dict(strict=True) takes the file; names of the state segment begin with "state/". */
+RT_API rt_status rt_store_save(rt_store *store, const char *path, rt_segments segments, const rt_pair *metadata,
+                               int n_metadata);
+
+typedef struct rt_load_options {
+  rt_segments segments;      /* 0: RT_MODEL */
+  bool allow_partial;        /* load what fits, leave the rest as it is: a new head */
+  const char *const *rename; /* "OLD=NEW": dotted parts of the file's names, as in "head=fc"; first the prefixes */
+  int n_rename;              /* "module." and "_orig_mod." are taken off, then these apply in order */
+} rt_load_options;
+
+typedef struct rt_load_report {
+  int loaded, missing, unexpected, mismatched; /* tensors; mismatched: another shape or kind of number */
+  const char *dialect;                         /* whose names they were: "native", "kuangliu" … */
+  char text[900];                              /* one sentence that lists them, at most a few of each */
+} rt_load_report;
+
+/* Give a store's variables the values of a file. All must be there with the right shape, and nothing else, or nothing
+ * is loaded, and the error lists what is missing, unexpected and mismatched; allow_partial loads what fits. Floating
+ * numbers are converted. Names in the style of other projects (dialect.def) are understood. `options` and `report` may
+ * be NULL. */
+RT_API rt_status rt_store_load(rt_store *store, rt_file *file, const rt_load_options *options, rt_load_report *report);
 
 /* ---- the machine ---- */
 

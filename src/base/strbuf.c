@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { CEILING = 64 << 20 };
 
@@ -37,6 +38,15 @@ void rt_strbuf_add(rt_strbuf *b, const char *format, ...) {
     b->length += (size_t)n;
   }
   va_end(again);
+}
+
+void rt_strbuf_put(rt_strbuf *b, const void *bytes, size_t n) {
+  if (b->failed) return;
+  b->failed = !reserve(b, n);
+  if (b->failed) return;
+  memcpy(b->text + b->length, bytes, n);
+  b->length += n;
+  b->text[b->length] = 0;
 }
 
 void rt_strbuf_release(rt_strbuf *b) {

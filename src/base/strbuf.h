@@ -12,6 +12,7 @@ typedef struct rt_strbuf {
 } rt_strbuf;
 
 void rt_strbuf_add(rt_strbuf *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void rt_strbuf_put(rt_strbuf *buffer, const void *bytes, size_t n); /* as they are: not only text */
 void rt_strbuf_release(rt_strbuf *buffer);
 
 #endif

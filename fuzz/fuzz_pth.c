@@ -1,0 +1,4 @@
+/* PyTorch's files, both forms: what the zip's checksums let through, and the stream. */
+#include "files.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return fuzz_open(data, size); }
