@@ -408,13 +408,11 @@ typedef struct rt_data_file {
   int64_t bytes;      /* of its contents, unpacked */
   const char *sha256; /* of the same, as 64 hexadecimal digits */
   const char *url;    /* of NAME.gz; NULL: it is a member of the archive */
-  const char *url_sha256;
 } rt_data_file;
 typedef struct rt_data_kind {
   const char *name, *summary;
   bool needs_path;     /* made of the user's own files: NAME:PATH */
   const char *archive; /* URL of a tar.gz that holds the files; NULL: they come one by one */
-  const char *archive_sha256;
   const rt_data_file *file;
   int files; /* 0: nothing to download */
 } rt_data_kind;

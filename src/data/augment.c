@@ -144,11 +144,11 @@ static rt_status from_planes(const rt_data *d, const uint8_t *planes, rt_image *
   return s;
 }
 
-static rt_status resized(const rt_augment *a, const rt_data *d, const dice *dice, int64_t id, uint8_t *planes) {
+static rt_status resized(const rt_augment *a, const rt_data *d, const dice *draws, int64_t id, uint8_t *planes) {
   rt_image image, part;
   rt_status s = d->row->read ? d->row->read(d, id, &image) : from_planes(d, d->pixel + id * rt_data_pixels(d), &image);
   if (s != RT_OK) return s;
-  rt_box box = box_of(dice, a->resized_crop, image.height, image.width);
+  rt_box box = box_of(draws, a->resized_crop, image.height, image.width);
   s = rt_image_resize_box(&image, box, d->height, d->width, d->filter, &part);
   rt_image_release(&image);
   if (s != RT_OK) return s;

@@ -24,7 +24,7 @@ rt_status rt_data_kind_at(int i, rt_data_kind *out) {
   if (i < 0 || i >= rt_data_kind_count())
     return rt_fail(RT_E_RANGE, "there are %d kinds of data sets, and no number %d", rt_data_kind_count(), i);
   const rt_data_row *r = rows[i];
-  *out = (rt_data_kind){r->name, r->summary, r->needs_path, r->archive, r->archive_sha256, r->file, r->files};
+  *out = (rt_data_kind){r->name, r->summary, r->needs_path, r->archive, r->file, r->files};
   return RT_OK;
 }
 

@@ -59,7 +59,7 @@ struct rt_data_row {
   const char *name, *summary;
   bool needs_path;
   const char *const *places; /* where packages put it; NULL ends the list, and may be the list */
-  const char *archive, *archive_sha256;
+  const char *archive;
   const rt_data_file *file; /* the first of them tells a directory that has the set */
   int files;
   const rt_option *options;

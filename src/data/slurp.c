@@ -4,15 +4,20 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
-enum { FIRST = 1 << 20 };
+/* A first guess: right for a file that isn't packed, with a byte to see its end by. */
+static int64_t guess(const char *path) {
+  struct stat s;
+  return stat(path, &s) == 0 && s.st_size > 0 ? s.st_size + 1 : 4096;
+}
 
 static rt_status read_all(gzFile file, const char *path, int64_t most, uint8_t **out, int64_t *bytes) {
-  int64_t capacity = 0, length = 0;
+  int64_t capacity = 0, length = 0, first = guess(path);
   for (;;) {
     if (length == capacity) {
-      int64_t more = capacity ? capacity * 2 : FIRST;
+      int64_t more = capacity ? capacity * 2 : first;
       uint8_t *grown = rt_grow(*out, (size_t)length, (size_t)(more < most ? more : most + 1));
       if (!grown) return RT_E_MEMORY;
       *out = grown;
