@@ -93,7 +93,7 @@ static outcome attempt(CURL *curl, const char *url, const char *part, int64_t mo
     snprintf(why, CURL_ERROR_SIZE, "more than the %lld bytes that can be right", (long long)most);
   if (!why[0]) snprintf(why, CURL_ERROR_SIZE, "%s", curl_easy_strerror(code));
   fclose(d.file);
-  if (o == FROM_THE_START || d.had + d.got > most) unlink(part);
+  if (o == FROM_THE_START || d.had + d.got > most || size_of(part) == 0) unlink(part);
   return o;
 }
 

@@ -10,8 +10,7 @@ static uint8_t blend(int degenerate, int value, float factor) {
 }
 
 static int grey(const uint8_t *pixel, int64_t planes, int64_t n, int64_t i) {
-  if (planes != 3) return pixel[i];
-  return (int)((pixel[i] * 19595u + pixel[n + i] * 38470u + pixel[2 * n + i] * 7471u + 0x8000u) >> 16);
+  return planes == 3 ? rt_grey(pixel[i], pixel[n + i], pixel[2 * n + i]) : pixel[i];
 }
 
 static void towards(int degenerate, float factor, uint8_t *pixel, int64_t n) {

@@ -42,9 +42,8 @@ static rt_status to_channels(rt_image *image, int64_t channels) {
   for (int64_t i = 0; i < image->height * image->width; i++) {
     if (channels == 3) {
       memset(other.pixel + 3 * i, p[i], 3);
-    } else { /* ITU-R 601 in 16 bits */
-      const uint8_t *rgb = p + 3 * i;
-      other.pixel[i] = (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+    } else {
+      other.pixel[i] = rt_grey(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
     }
   }
   rt_image_release(image);

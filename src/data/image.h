@@ -32,6 +32,11 @@ rt_status rt_image_resize_box(const rt_image *image, rt_box box, int64_t height,
 rt_status rt_image_fit(const rt_image *image, int64_t shorter, rt_filter filter, int64_t height, int64_t width,
                        rt_image *out);
 
+/* ITU-R 601 in 16 bits. */
+static inline uint8_t rt_grey(uint8_t red, uint8_t green, uint8_t blue) {
+  return (uint8_t)((red * 19595u + green * 38470u + blue * 7471u + 0x8000u) >> 16);
+}
+
 /* height×width×channels → channels×height×width */
 void rt_image_to_planes(const rt_image *image, uint8_t *planes);
 

@@ -66,7 +66,7 @@ def resizes():
     image = Image.fromarray(scene())
     out = []
     for name, method in (("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)):
-        for height, width in ((7, 9), (19, 10), (5, 23), (32, 32), (19, 23), (1, 1), (40, 6)):
+        for height, width in ((7, 9), (19, 10), (5, 23), (32, 32), (19, 23), (1, 1), (40, 6), (5, 20), (12, 19)):
             pixels = np.asarray(image.resize((width, height), method))
             out.append({"filter": name, "height": height, "width": width, "pixels": pixels.tobytes().hex()})
     return out

@@ -90,7 +90,7 @@ static void scaling(void **state) {
     rt_free(pixels);
     n_cases++;
   }
-  assert_int_equal(n_cases, 14);
+  assert_int_equal(n_cases, 18);
   rt_image_release(&image);
 }
 

@@ -80,13 +80,13 @@ static void subsets(void **state) {
   rt_data_info info;
   int by_class[10] = {0}, others[10] = {0};
   char seen[1100] = {0}, again[1100] = {0};
-  rt_data *data = open_data("synthetic", "images=1000 test_images=100 shape=1,4,4 subset=50");
+  rt_data *data = open_data("synthetic", "images=1000 test_images=100 shape=1,4,4 subset=50 validation=0");
   rt_data_describe(data, &info);
-  assert_true(info.count[RT_TRAIN] == 50 && info.count[RT_VALIDATION] == 100 && info.count[RT_TEST] == 100);
+  assert_true(info.count[RT_TRAIN] == 50 && info.count[RT_VALIDATION] == 0 && info.count[RT_TEST] == 100);
   count_split(data, RT_TRAIN, by_class, seen);
   for (int c = 0; c < 10; c++) assert_int_equal(by_class[c], 5);
   rt_data_free(data);
-  data = open_data("synthetic", "images=1000 test_images=100 shape=1,4,4 subset=50 split_seed=1");
+  data = open_data("synthetic", "images=1000 test_images=100 shape=1,4,4 subset=50 validation=0 split_seed=1");
   count_split(data, RT_TRAIN, others, again);
   assert_true(memcmp(seen, again, sizeof seen) != 0);
   rt_data_free(data);
@@ -218,6 +218,22 @@ static void orders(void **state) {
   free(first);
 }
 
+/* What rt_loader_next gave stays as it is until the next call, however far the threads have come. */
+static void held_batch(void **state) {
+  record *r = calloc(1, sizeof *r);
+  rt_data *data = open_data("synthetic", "images=100 validation=0 shape=3,8,8");
+  rt_loader *loader = open_loader(data, RT_TRAIN, "batch=32 ahead=1", "crop=2");
+  for (int i = 0; i < 8; i++) {
+    rt_batch b = next(loader);
+    memcpy(r->x, b.x, (size_t)(b.n * 3 * 64) * sizeof *b.x);
+    usleep(5000);
+    assert_memory_equal(r->x, b.x, (size_t)(b.n * 3 * 64) * sizeof *b.x);
+  }
+  rt_loader_free(loader);
+  rt_data_free(data);
+  free(r);
+}
+
 static void drop_last(void **state) {
   rt_data *data = open_data("synthetic", "images=100 validation=0 shape=3,8,8");
   rt_loader *loader = open_loader(data, RT_TRAIN, "batch=32 drop_last", NULL);
@@ -314,7 +330,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(splits),        cmocka_unit_test(subsets),
                                      cmocka_unit_test(statistics),    cmocka_unit_test(same_whoever_prepares),
                                      cmocka_unit_test(orders),        cmocka_unit_test(drop_last),
-                                     cmocka_unit_test(refusals),      cmocka_unit_test(vanished_file),
-                                     cmocka_unit_test(failing_memory)};
+                                     cmocka_unit_test(held_batch),    cmocka_unit_test(refusals),
+                                     cmocka_unit_test(vanished_file), cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
