@@ -476,9 +476,9 @@ RT_API rt_status rt_loader_seek(rt_loader *loader, int64_t epoch, int64_t index)
 
 typedef struct rt_machine {
   char cpu[64];
-  const char *isa;  /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
-  const char *simd; /* which build of our own loops runs */
-  char backend[64]; /* "oneDNN 3.2.0 (…)" or "reference" */
+  const char *isa;   /* instruction set in effect: "avx2", "avx512", "avx512_bf16", "amx" … */
+  const char *simd;  /* which build of our own loops runs */
+  char backend[64];  /* "oneDNN 3.2.0 (…)" or "reference" */
   char winograd[64]; /* convolutions with fewer multiplications that run here, or "none" */
   bool bf16, vnni, amx;
   int64_t l1, l2, l3; /* data cache bytes; 0 where unknown */
