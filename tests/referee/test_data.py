@@ -50,7 +50,7 @@ def compare(work, name, stems, inside, classes, hundred):
     with open(os.path.join(pickled, inside, stems[0]), "wb") as out:
         pickle.dump({b"data": os.system}, out, protocol=2)
     done = subprocess.run([RETORT, "data", "check", f"{name}:{pickled}"], capture_output=True, text=True)
-    expect(done.returncode == 1 and "system" in done.stderr, f"{name}: a pickle that names a function is refused by that name")
+    expect(done.returncode == 2 and "system" in done.stderr, f"{name}: a pickle that names a function is refused by that name")
 
 
 with tempfile.TemporaryDirectory() as work:
