@@ -8,8 +8,9 @@ set(unpacked ${CMAKE_CURRENT_LIST_DIR}/../build/deps/aarch64)
 set(libraries ${unpacked}/usr/lib/aarch64-linux-gnu)
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu
   -E LD_LIBRARY_PATH=${libraries}:${unpacked}/lib/aarch64-linux-gnu)
-# What the libraries themselves are linked with.
-set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,-rpath-link,${libraries}:${unpacked}/lib/aarch64-linux-gnu")
+# What the libraries themselves are linked with, as far as it is there.
+set(CMAKE_EXE_LINKER_FLAGS_INIT
+  "-Wl,-rpath-link,${libraries}:${unpacked}/lib/aarch64-linux-gnu -Wl,--allow-shlib-undefined")
 set(CMAKE_SHARED_LINKER_FLAGS_INIT ${CMAKE_EXE_LINKER_FLAGS_INIT})
 
 set(CMAKE_FIND_ROOT_PATH ${unpacked} /usr/aarch64-linux-gnu)

@@ -12,10 +12,18 @@ function(retort_find target header library)
   endif()
 endfunction()
 
-retort_find(cjson cjson/cJSON.h cjson)  # metadata, headers of safetensors, the command's JSON
-retort_find(zip zip.h zip)              # .pth and .npz
-retort_find(cmocka cmocka.h cmocka)     # the tests
-foreach(needed "cjson;libcjson-dev" "zip;libzip-dev")
+# Targets have the names that a linker knows: what is installed refers to them.
+retort_find(cjson cjson/cJSON.h cjson)   # metadata, headers of safetensors, the command's JSON
+retort_find(zip zip.h zip)               # .pth and .npz
+retort_find(png png.h png)
+retort_find(jpeg jpeglib.h jpeg)
+retort_find(z zlib.h z)
+retort_find(curl curl/curl.h curl)       # the command's downloads …
+retort_find(archive archive.h archive)   # … unpacked …
+retort_find(nettle nettle/sha2.h nettle) # … and checked
+retort_find(cmocka cmocka.h cmocka)      # the tests
+foreach(needed "cjson;libcjson-dev" "zip;libzip-dev" "png;libpng-dev" "jpeg;libjpeg62-turbo-dev" "z;zlib1g-dev"
+               "curl;libcurl4-gnutls-dev" "archive;libarchive-dev" "nettle;nettle-dev")
   list(GET needed 0 target)
   list(GET needed 1 package)
   if(NOT TARGET ${target})
@@ -23,7 +31,8 @@ foreach(needed "cjson;libcjson-dev" "zip;libzip-dev")
   endif()
 endforeach()
 
-set(retort_libraries m cjson zip)
+set(retort_command_libraries cjson curl archive nettle z)
+set(retort_libraries cjson zip png jpeg z m)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)

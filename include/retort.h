@@ -378,6 +378,131 @@ typedef struct rt_load_report {
  * numbers are converted. Names in the style of other projects (dialect.def) are understood. `options` and `report` may
  * be NULL. */
 RT_API rt_status rt_store_load(rt_store *store, rt_file *file, const rt_load_options *options, rt_load_report *report);
+/* ---- images ---- */
+
+typedef struct rt_image {
+  int64_t height, width, channels; /* channels 1 (grey) or 3 (red, green, blue) */
+  uint8_t *pixel;                  /* height×width×channels */
+} rt_image;
+
+/* Read a PNG or JPEG, told apart by its first bytes; channels 1 or 3 asks for a conversion, 0 takes what the file has.
+ * Pixels are those that Pillow gives: alpha dropped, 16 bits cut to 8, colour to grey by ITU-R 601. */
+RT_API rt_status rt_image_read(const char *path, int64_t channels, rt_image *out);
+RT_API rt_status rt_image_write(const char *path, const rt_image *image); /* PNG, whole or not at all */
+/* Antialiased, as Pillow resizes; filter is "bilinear" or "bicubic". */
+RT_API rt_status rt_image_resize(const rt_image *image, int64_t height, int64_t width, const char *filter,
+                                 rt_image *out);
+/* What a network evaluates: the shorter side scaled to `shorter`, the centre height×width cut out, normalised with mean
+ * and deviation per channel (in units of the whole range 0 to 1): x is channels×height×width. */
+RT_API rt_status rt_image_input(const rt_image *image, int64_t shorter, const char *filter, const float *mean,
+                                const float *deviation, int64_t channels, int64_t height, int64_t width, float *x);
+RT_API void rt_image_release(rt_image *image);
+
+/* ---- data sets ---- */
+
+typedef struct rt_data rt_data;
+
+typedef enum rt_split {
+  RT_TRAIN,
+  RT_VALIDATION, /* held out of the training images: what settings and checkpoints are chosen by */
+  RT_TEST,
+  RT_SPLITS
+} rt_split;
+
+typedef struct rt_data_info {
+  const char *kind;      /* "cifar10" */
+  const char *directory; /* where it was found; "" where it is made up */
+  rt_dtype dtype;        /* RT_U8: pixels; RT_F32: arrays as they came */
+  int64_t channels, height, width, classes;
+  const char *const *class_name;
+  int64_t count[RT_SPLITS];
+  const float *mean, *deviation; /* per channel, of the training split; pixels in units of the whole range 0 to 1 */
+} rt_data_info;
+
+/* `text` is NAME or NAME:PATH as in "cifar10:data/cifar10"; without a path the places named by rt_data_kind_at are
+ * searched. options as in "validation=0.1 subset=5000"; NULL: the defaults. Every data set takes
+ *   validation  the part of the training images that is held out, evenly over the classes (0.1; 0: train on all);
+ *               a set with a validation part of its own keeps that
+ *   test        the same for sets without a test part of their own (0.1; 1: all is test)
+ *   subset      so many training images, evenly over the classes (0: all)
+ *   split_seed  which images those are (0)
+ * and some take options of their own. Reads all of it into memory, but folders of images larger than their `memory`. */
+RT_API rt_status rt_data_open(const char *text, const char *options, rt_data **out);
+RT_API void rt_data_free(rt_data *data);                              /* after every loader over it */
+RT_API void rt_data_describe(const rt_data *data, rt_data_info *out); /* borrowed from data */
+/* The id of image i of a split, and its class. Ids number the whole set, training images first; they stay the same
+ * whatever validation, subset and split_seed are. */
+RT_API rt_status rt_data_sample(const rt_data *data, rt_split split, int64_t i, int64_t *id, int64_t *label);
+
+/* What there is, and where it comes from. */
+typedef struct rt_data_file {
+  const char *name;   /* in the data set's directory, where it may also be NAME.gz */
+  int64_t bytes;      /* of its contents, unpacked */
+  const char *sha256; /* of the same, as 64 hexadecimal digits */
+  const char *url;    /* of NAME.gz; NULL: it is a member of the archive */
+} rt_data_file;
+typedef struct rt_data_kind {
+  const char *name, *summary;
+  bool needs_path;     /* made of the user's own files: NAME:PATH */
+  const char *archive; /* URL of a tar.gz that holds the files; NULL: they come one by one */
+  const rt_data_file *file;
+  int files; /* 0: nothing to download */
+} rt_data_kind;
+RT_API int rt_data_kind_count(void);
+RT_API rt_status rt_data_kind_at(int i, rt_data_kind *out);
+/* Where a data set without a path is: *out is its directory, or NULL where it isn't anywhere; freed with rt_text_free. */
+RT_API rt_status rt_data_find(const char *kind, char **out);
+/* Where one that is fetched belongs: $RETORT_DATA/KIND, else $XDG_DATA_HOME/retort/KIND, else ~/.local/share/retort/KIND. */
+RT_API rt_status rt_data_home(const char *kind, char **out);
+/* The options that a data set, a loader or an augmentation takes, a line each: for help. Freed with rt_text_free. */
+RT_API rt_status rt_data_options_text(const char *kind, char **out);
+RT_API rt_status rt_loader_options_text(char **out);
+RT_API rt_status rt_augment_options_text(char **out);
+
+/* ---- loader: batches of a split, prepared ahead by a thread of its own ---- */
+
+typedef struct rt_loader rt_loader;
+
+typedef struct rt_batch {
+  int64_t n;                       /* images in it: `batch`, or fewer at the end of an epoch */
+  int64_t channels, height, width; /* the same in every batch */
+  const float *x;                  /* n×channels×height×width, normalised */
+  const int64_t *label;            /* n */
+  const float *target;             /* n×classes probabilities with mixup or cutmix, else NULL */
+  const int64_t *id, *draw;        /* n: which sample, and which augmented variant of it */
+  int64_t epoch, index;            /* from 0; index counts the batches of the epoch */
+  bool last;                       /* of its epoch */
+} rt_batch;
+
+/* Every random choice is a function of seeds, sample and epoch: the same whatever threads do and wherever a run was
+ * resumed. x[i] depends on (augment_seed, id[i], draw[i]) only — with mixup and cutmix too, whose partners come from the
+ * draw — so what a teacher says of it can be kept. options as in "batch=128 shuffle=true":
+ *   batch         images a batch (128)
+ *   shuffle       a new order every epoch (false)
+ *   drop_last     leave out the batch that isn't full (false)
+ *   order_seed, augment_seed  (0)
+ *   draws         so many augmented variants of a sample: draw = epoch mod draws (0: a new one every epoch)
+ *   ahead         batches prepared in advance (3; 0: in rt_loader_next itself)
+ *   threads       that prepare them (1)
+ *   mean, std     a number a channel, "0.49,0.48,0.45"; left out: the data set's own
+ * augment as in "crop=4 flip cutout=8", NULL for none:
+ *   crop          cut the image out of itself padded by so many pixels (0)
+ *   reflect       pad with the mirrored image instead of black (false)
+ *   flip          left and right, every other time (false)
+ *   alternate     flip every image in every other epoch, instead of at random (false)
+ *   resized_crop  cut out a random part of at least this area and of 3:4 to 4:3, and scale it (0: off; 0.08 is usual)
+ *   brightness, contrast, saturation, hue  how far each may change, as in torchvision's ColorJitter (0)
+ *   cutout        side of a square that is set to the mean (0)
+ *   mixup, cutmix α of the Beta distribution of the share of the other image (0: off); both: one of them at random */
+RT_API rt_status rt_loader_new(const rt_data *data, rt_split split, const char *options, const char *augment,
+                               rt_loader **out); /* borrows data */
+RT_API void rt_loader_free(rt_loader *loader);
+RT_API int64_t rt_loader_batches(const rt_loader *loader); /* in an epoch */
+/* The next batch; after the last of an epoch comes the first of the next. Its memory is the loader's and valid until
+ * the next call. What failed in the thread fails here. */
+RT_API rt_status rt_loader_next(rt_loader *loader, rt_batch *out);
+/* Go on with this batch: the same bits as if all before it had been taken. */
+RT_API rt_status rt_loader_seek(rt_loader *loader, int64_t epoch, int64_t index);
 
 /* ---- the machine ---- */
 

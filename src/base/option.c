@@ -258,3 +258,21 @@ void rt_options_print(const rt_option *table, const void *options, rt_strbuf *ou
       rt_strbuf_add(out, "%s%s=%s", out->length ? " " : "", o->name, text);
   }
 }
+
+rt_status rt_options_help(const rt_option *table, char **out) {
+  rt_strbuf text = {0};
+  *out = NULL;
+  rt_strbuf_add(&text, "%s", "");
+  for (const rt_option *o = table; o->name; o++) {
+    char left[80];
+    snprintf(left, sizeof left, "%s=%s", o->name, o->fallback ? o->fallback : "…");
+    rt_strbuf_add(&text, "  %-22s %s%s%s%s\n", left, o->help, o->choices ? " (" : "", o->choices ? o->choices : "",
+                  o->choices ? ")" : "");
+  }
+  if (text.failed) {
+    rt_strbuf_release(&text);
+    return RT_E_MEMORY;
+  }
+  *out = text.text;
+  return RT_OK;
+}
