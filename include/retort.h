@@ -504,6 +504,68 @@ RT_API rt_status rt_loader_next(rt_loader *loader, rt_batch *out);
 /* Go on with this batch: the same bits as if all before it had been taken. */
 RT_API rt_status rt_loader_seek(rt_loader *loader, int64_t epoch, int64_t index);
 
+/* ---- metrics: how right a classifier is ---- */
+
+typedef struct rt_metrics rt_metrics;
+
+typedef struct rt_score {
+  int64_t images, correct, correct5; /* the label has the highest logit; it is among the five highest */
+  double top1, top5;                 /* shares of the images, 0 to 1 */
+  double loss;                       /* mean cross-entropy, natural logarithm */
+  double ece; /* expected calibration error: mean |accuracy − confidence| over 15 bins of confidence, by images */
+} rt_score;
+
+RT_API rt_status rt_metrics_new(int64_t classes, rt_metrics **out);
+RT_API void rt_metrics_free(rt_metrics *metrics);
+RT_API void rt_metrics_clear(rt_metrics *metrics);
+/* Count n images more: logits are n×classes. Of equal logits the first class comes first. A label that is no class, or a
+ * logit that isn't finite, is RT_E_RANGE, and none of the n is counted. */
+RT_API rt_status rt_metrics_add(rt_metrics *metrics, const float *logits, const int64_t *label, int64_t n);
+RT_API void rt_metrics_score(const rt_metrics *metrics, rt_score *out); /* zeros where there are no images */
+/* classes×classes: images of class row that were taken for class column. */
+RT_API const int64_t *rt_metrics_confusion(const rt_metrics *metrics);
+/* A JSON object with images, correct, top1, top5, loss, ece; with `detail` also "classes", a list of {name, images, correct,
+ * accuracy}, and "confusion", a list of rows. class_name may be NULL. Freed with rt_text_free. */
+RT_API rt_status rt_metrics_json(const rt_metrics *metrics, const char *const *class_name, bool detail, char **out);
+
+/* ---- networks: a model of the table with the weights of a file, ready to run ---- */
+
+typedef struct rt_network rt_network;
+
+/* What is given here comes before what the file's metadata say; zero and NULL leave it to them. */
+typedef struct rt_network_options {
+  const char *model;               /* "NAME" or "NAME:OPTIONS" */
+  int64_t channels, height, width; /* of one image; what neither is given nor told is 3, 32, 32 */
+  int64_t classes;                 /* an option that the model gets where neither its options nor the file say it */
+  const char *mean, *std;          /* numbers with commas, one a channel */
+  bool bf16;                       /* compute in bf16 */
+  rt_kernels kernels;
+  rt_load_options load;
+} rt_network_options;
+
+/* From a .pth, .safetensors or .npz: the model is built in its evaluation form, given the file's weights, its batch norms
+ * folded, and compiled. A file that doesn't say its model needs options->model. `options` may be NULL. */
+RT_API rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out);
+RT_API void rt_network_free(rt_network *network);
+
+typedef struct rt_network_info {
+  const char *model, *options; /* options: "" for none */
+  int64_t channels, height, width, classes;
+  const char *const *class_name; /* NULL where neither file nor options tell */
+  const float *mean, *deviation; /* per channel, of pixels in 0 to 1; NULL where it isn't known */
+  int64_t shorter;               /* what an image's shorter side is scaled to before the centre is cut out */
+  const char *filter;            /* "bilinear" or "bicubic" */
+  rt_load_report load;
+} rt_network_info;
+RT_API void rt_network_describe(const rt_network *network, rt_network_info *out); /* borrowed from network */
+
+/* x: n×channels×height×width, normalised, row major; *logits: n×classes, valid until the next run. */
+RT_API rt_status rt_network_run(rt_network *network, const float *x, int64_t n, const float **logits);
+/* Run over a split of a data set, normalised with the network's mean and deviation or else with the data's own, and count
+ * into `metrics`, made for as many classes as the network has. The data must have its shape and number of classes. */
+RT_API rt_status rt_evaluate(rt_network *network, const rt_data *data, rt_split split, int64_t batch,
+                             rt_metrics *metrics);
+
 /* ---- the machine ---- */
 
 typedef struct rt_machine {
