@@ -21,9 +21,11 @@ retort_find(z zlib.h z)
 retort_find(curl curl/curl.h curl)       # the command's downloads …
 retort_find(archive archive.h archive)   # … unpacked …
 retort_find(nettle nettle/sha2.h nettle) # … and checked
+retort_find(protobuf-c protobuf-c/protobuf-c.h protobuf-c) # TensorBoard's messages
+find_program(RETORT_PROTOC_C protoc-c)
 retort_find(cmocka cmocka.h cmocka)      # the tests
 foreach(needed "cjson;libcjson-dev" "zip;libzip-dev" "png;libpng-dev" "jpeg;libjpeg62-turbo-dev" "z;zlib1g-dev"
-               "curl;libcurl4-gnutls-dev" "archive;libarchive-dev" "nettle;nettle-dev")
+               "curl;libcurl4-gnutls-dev" "archive;libarchive-dev" "nettle;nettle-dev" "protobuf-c;libprotobuf-c-dev")
   list(GET needed 0 target)
   list(GET needed 1 package)
   if(NOT TARGET ${target})
@@ -31,8 +33,12 @@ foreach(needed "cjson;libcjson-dev" "zip;libzip-dev" "png;libpng-dev" "jpeg;libj
   endif()
 endforeach()
 
+if(NOT RETORT_PROTOC_C)
+  message(FATAL_ERROR "protoc-c is not installed: run scripts/setup --for build (Debian: protobuf-c-compiler)")
+endif()
+
 set(retort_command_libraries cjson curl archive nettle z)
-set(retort_libraries cjson zip png jpeg z m)
+set(retort_libraries cjson zip png jpeg z protobuf-c m)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)

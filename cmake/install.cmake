@@ -10,7 +10,7 @@ endif()
 install(TARGETS retort retort_static EXPORT retort)
 install(FILES include/retort.h TYPE INCLUDE)
 
-set(RETORT_PC_PRIVATE -lcjson -lzip -lpng -ljpeg -lz -lm -pthread)
+set(RETORT_PC_PRIVATE -lcjson -lzip -lpng -ljpeg -lz -lprotobuf-c -lm -pthread)
 if(RETORT_THREADS STREQUAL "openmp")
   list(APPEND RETORT_PC_PRIVATE -lgomp)
 endif()

@@ -3,6 +3,7 @@
 #define RT_DATA_IMAGE_H
 
 #include "base/status.h"
+#include "base/strbuf.h"
 
 #include <stdbool.h>
 
@@ -22,6 +23,8 @@ rt_status rt_image_new(int64_t height, int64_t width, int64_t channels, rt_image
 rt_status rt_image_decode(const uint8_t *bytes, int64_t n, int64_t channels, const char *path, rt_image *out);
 rt_status rt_png_decode(const uint8_t *bytes, int64_t n, const char *path, rt_image *out);
 rt_status rt_jpeg_decode(const uint8_t *bytes, int64_t n, const char *path, rt_image *out);
+/* Append a PNG's bytes; `name` is for the sentence only. */
+rt_status rt_png_encode(const rt_image *image, const char *name, rt_strbuf *out);
 /* Is so large an image possible in a file of n bytes that holds at most `ratio` pixels a byte? */
 rt_status rt_image_believable(int64_t height, int64_t width, int64_t n, int64_t ratio, const char *path);
 
