@@ -184,7 +184,6 @@ static int run(const char *const *arguments, int n) {
   (void)arguments;
   (void)n;
   int64_t input[8];
-  rt_machine m;
   bool training = strcmp(step_text, "train") == 0;
   if (!training && strcmp(step_text, "infer") != 0)
     return complain_usage("--step %s: expected train or infer", step_text);
@@ -193,18 +192,11 @@ static int run(const char *const *arguments, int n) {
     return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
   int rank = parse_shape(input_text, input, 6);
   if (!rank) return EXIT_USAGE;
-  if (threads && rt_set_threads(threads > INT32_MAX || threads < 0 ? -1 : (int)threads) != RT_OK)
-    return complain(RT_E_ARGUMENT);
-  rt_machine_info(&m);
-  bool bf16 = strcmp(precision_text, "bf16") == 0;
-  if (strcmp(precision_text, "auto") == 0)
-    bf16 = m.bf16;
-  else if (!bf16 && strcmp(precision_text, "fp32") != 0)
-    return complain_usage("--precision %s: expected auto, fp32 or bf16", precision_text);
-  static const char *const policies[] = {"auto", "direct", "reference"};
-  int kernels = 0;
-  while (kernels < 3 && strcmp(kernels_text, policies[kernels]) != 0) kernels++;
-  if (kernels == 3) return complain_usage("--kernels %s: expected auto, direct or reference", kernels_text);
+  bool bf16;
+  int kernels;
+  if (set_threads(threads) != EXIT_DONE || parse_precision(precision_text, &bf16) != EXIT_DONE ||
+      parse_choice("kernels", kernels_text, KERNELS, &kernels) != EXIT_DONE)
+    return EXIT_USAGE;
   return bench(training, bf16, (rt_kernels)kernels, input, rank);
 }
 

@@ -37,7 +37,7 @@ if(NOT RETORT_PROTOC_C)
   message(FATAL_ERROR "protoc-c is not installed: run scripts/setup --for build (Debian: protobuf-c-compiler)")
 endif()
 
-set(retort_command_libraries cjson curl archive nettle z)
+set(retort_command_libraries cjson curl archive nettle z m)
 set(retort_libraries cjson zip png jpeg z protobuf-c m)
 
 find_package(Threads REQUIRED)

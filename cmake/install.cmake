@@ -7,6 +7,17 @@ if(TARGET retort_cli)
   set_target_properties(retort_cli PROPERTIES INSTALL_RPATH $ORIGIN/${bin_to_lib})
   install(TARGETS retort_cli)
 endif()
+
+# The man page and the shell's completion are what the command says of itself, so it must run here.
+if(TARGET retort_cli AND NOT CMAKE_CROSSCOMPILING AND NOT RETORT_SANITIZE)
+  set(said ${PROJECT_BINARY_DIR}/generated)
+  add_custom_command(OUTPUT ${said}/retort.1 ${said}/retort.bash DEPENDS retort_cli
+    COMMAND retort_cli help --man > ${said}/retort.1
+    COMMAND retort_cli completion bash > ${said}/retort.bash)
+  add_custom_target(retort_said ALL DEPENDS ${said}/retort.1 ${said}/retort.bash)
+  install(FILES ${said}/retort.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${said}/retort.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME retort)
+endif()
 install(TARGETS retort retort_static EXPORT retort)
 install(FILES include/retort.h TYPE INCLUDE)
 

@@ -538,6 +538,7 @@ typedef struct rt_network_options {
   int64_t channels, height, width; /* of one image; what neither is given nor told is 3, 32, 32 */
   int64_t classes;                 /* an option that the model gets where neither its options nor the file say it */
   const char *mean, *std;          /* numbers with commas, one a channel */
+  const char *resize;              /* "256 bilinear" */
   bool bf16;                       /* compute in bf16 */
   rt_kernels kernels;
   rt_load_options load;

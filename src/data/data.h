@@ -90,4 +90,7 @@ rt_status rt_data_number_classes(rt_data *data);
 rt_status rt_data_split(rt_data *data, const rt_data_common *options);
 rt_status rt_data_measure(rt_data *data); /* mean and deviation of the training split */
 
+/* n finite numbers with commas between; a failure's sentence begins with "what=text". */
+rt_status rt_parse_numbers(const char *text, int64_t n, const char *what, float *out);
+
 #endif

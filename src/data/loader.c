@@ -180,19 +180,23 @@ static rt_status start(rt_loader *l) {
 
 /* ---- new and free ---- */
 
-static rt_status parse_numbers(const char *text, int64_t n, const char *what, const float *fallback, float *out) {
+rt_status rt_parse_numbers(const char *text, int64_t n, const char *what, float *out) {
   const char *p = text;
   for (int64_t i = 0; i < n; i++) {
     char *end;
-    out[i] = fallback[i];
-    if (!*text) continue;
     out[i] = strtof(p, &end);
-    if (end == p || (*end && *end != ',') || (!*end) != (i == n - 1))
-      return rt_fail(RT_E_ARGUMENT, "loader: %s=%s: expected %lld numbers, one a channel, with commas between", what,
-                     text, (long long)n);
+    if (end == p || !isfinite(out[i]) || (*end && *end != ',') || (!*end) != (i == n - 1))
+      return rt_fail(RT_E_ARGUMENT, "%s=%.60s: expected %lld number%s, one a channel, with commas between", what, text,
+                     (long long)n, n == 1 ? "" : "s");
     p = end + 1;
   }
   return RT_OK;
+}
+
+static rt_status choose_numbers(const char *text, int64_t n, const char *what, const float *fallback, float *out) {
+  memcpy(out, fallback, (size_t)n * sizeof *out);
+  rt_status s = *text ? rt_parse_numbers(text, n, what, out) : RT_OK;
+  return s == RT_OK ? s : rt_fail_in(s, "loader");
 }
 
 static rt_status prepare_tables(rt_loader *l) {
@@ -202,8 +206,8 @@ static rt_status prepare_tables(rt_loader *l) {
   l->deviation = rt_arena_alloc(&l->arena, channels * sizeof(float));
   l->table = rt_arena_alloc(&l->arena, channels * sizeof *l->table);
   if (!l->mean || !l->deviation || !l->table) return RT_E_MEMORY;
-  rt_status s = parse_numbers(l->o.mean, d->channels, "mean", d->mean, l->mean);
-  if (s == RT_OK) s = parse_numbers(l->o.std, d->channels, "std", d->deviation, l->deviation);
+  rt_status s = choose_numbers(l->o.mean, d->channels, "mean", d->mean, l->mean);
+  if (s == RT_OK) s = choose_numbers(l->o.std, d->channels, "std", d->deviation, l->deviation);
   for (size_t c = 0; c < channels && s == RT_OK; c++) {
     if (!(l->deviation[c] > 0)) return rt_fail(RT_E_ARGUMENT, "loader: std=%s: must be above 0", l->o.std);
     rt_normal_table(l->mean[c], l->deviation[c], l->table[c]);

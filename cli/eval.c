@@ -1,0 +1,108 @@
+/* How right a network is on a data set. */
+#include "weights.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+static const char *data_text, *data_options, *split_text = "test";
+static bool as_json, per_class;
+
+static const flag flags[] = {
+    {"data", FLAG_TEXT, &data_text, "NAME[:PATH]", "the data set (see retort data list)"},
+    {"data-options", FLAG_TEXT, &data_options, "TEXT", "its options, as in \"validation=0.2\""},
+    {"split", FLAG_TEXT, &split_text, "test|validation|train", "which part of it (test)"},
+    WEIGHTS_FLAGS,
+    {"per-class", FLAG_BOOL, &per_class, NULL, "a line for every class"},
+    {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output, with classes and confusion matrix"},
+    {0},
+};
+
+/* ---- the result ---- */
+
+static void print_class(const rt_data_info *d, const int64_t *confusion, int64_t c) {
+  const int64_t *row = confusion + c * d->classes;
+  int64_t images = 0, worst = -1;
+  for (int64_t k = 0; k < d->classes; k++) {
+    images += row[k];
+    if (k != c && row[k] > 0 && (worst < 0 || row[k] > row[worst])) worst = k;
+  }
+  printf("  %-20s %6.2f %%  %lld of %lld", d->class_name[c], images ? 100 * (double)row[c] / (double)images : 0,
+         (long long)row[c], (long long)images);
+  if (worst >= 0) printf("; %lld taken for %s", (long long)row[worst], d->class_name[worst]);
+  printf("\n");
+}
+
+static int print_table(const char *path, const rt_data_info *d, const rt_metrics *m) {
+  rt_score s;
+  rt_metrics_score(m, &s);
+  printf(
+      "%s: %lld of %lld %s images of %s are right: top-1 %.2f %%, top-5 %.2f %%, loss %.4f, calibration error %.4f\n",
+      path, (long long)s.correct, (long long)s.images, split_text, d->kind, 100 * s.top1, 100 * s.top5, s.loss, s.ece);
+  for (int64_t c = 0; per_class && c < d->classes; c++) print_class(d, rt_metrics_confusion(m), c);
+  return EXIT_DONE;
+}
+
+static int print_result_json(const char *path, const rt_network *network, const rt_data_info *d, const rt_metrics *m) {
+  char *text;
+  rt_status s = rt_metrics_json(m, d->class_name, true, &text);
+  if (s != RT_OK) return complain(s);
+  cJSON *o = weights_json(path, network), *measured = cJSON_Parse(text);
+  rt_text_free(text);
+  cJSON_AddStringToObject(o, "data", d->kind);
+  cJSON_AddStringToObject(o, "split", split_text);
+  while (measured && measured->child)
+    cJSON_AddItemToObject(o, measured->child->string, cJSON_DetachItemViaPointer(measured, measured->child));
+  cJSON_Delete(measured);
+  return print_json(o);
+}
+
+/* ---- the evaluation ---- */
+
+static int evaluate(const char *path, rt_network *network, const rt_data *data, const rt_data_info *d, rt_split split) {
+  rt_network_info info;
+  rt_metrics *metrics;
+  rt_network_describe(network, &info);
+  if (!info.mean)
+    fprintf(stderr, "%s: %s doesn't say mean and std: those of the data set's training images are used\n", PROGRAM,
+            path);
+  rt_status s = rt_metrics_new(info.classes, &metrics);
+  if (s == RT_OK) s = rt_evaluate(network, data, split, weights.batch, metrics);
+  int status = s != RT_OK ? complain(s)
+               : as_json  ? print_result_json(path, network, d, metrics)
+                          : print_table(path, d, metrics);
+  rt_metrics_free(metrics);
+  return status;
+}
+
+static int run(const char *const *arguments, int n) {
+  static const char *const splits[] = {"train", "validation", "test", NULL};
+  (void)n;
+  rt_data *data;
+  rt_data_info d;
+  rt_network *network;
+  int split;
+  if (!data_text) return complain_usage("eval: --data is missing: on what? (see %s data list)", PROGRAM);
+  if (parse_choice("split", split_text, splits, &split) != EXIT_DONE) return EXIT_USAGE;
+  rt_status s = rt_data_open(data_text, data_options, &data);
+  if (s != RT_OK) return complain(s);
+  rt_data_describe(data, &d);
+  rt_network_options o = {.channels = d.channels, .height = d.height, .width = d.width, .classes = d.classes};
+  int status = weights_open(arguments[0], o, &network);
+  if (status == EXIT_DONE) {
+    status = evaluate(arguments[0], network, data, &d, (rt_split)split);
+    rt_network_free(network);
+  }
+  rt_data_free(data);
+  return status;
+}
+
+const command command_eval = {
+    .name = "eval",
+    .arguments = "FILE",
+    .summary = "how right a network is: accuracy, loss, calibration, confusion",
+    .example = "retort eval resnet20.pth --data cifar10:DIR",
+    .flags = flags,
+    .least = 1,
+    .most = 1,
+    .run = run,
+};

@@ -1,0 +1,65 @@
+#include "base/strbuf.h"
+#include "data/data.h"
+#include "train/network.h"
+
+#include <inttypes.h>
+
+rt_status rt_network_run(rt_network *n, const float *x, int64_t count, const float **logits) {
+  const rt_network_info *i = &n->info;
+  int64_t dim[] = {count, i->channels, i->height, i->width};
+  rt_feed feed = {.name = "x", .rank = 4, .dim = dim, .data = x};
+  rt_result result;
+  rt_status s = rt_plan_run(n->plan, &feed, 1);
+  if (s == RT_OK) s = rt_plan_result(n->plan, "logits", &result);
+  if (s == RT_OK) *logits = result.data;
+  return s;
+}
+
+static rt_status check_data(const rt_network_info *n, const rt_data_info *d, rt_split split) {
+  static const char *const part[] = {"training", "validation", "test"};
+  if (n->channels != d->channels || n->height != d->height || n->width != d->width)
+    return rt_fail(RT_E_SHAPE,
+                   "the network takes images of %" PRId64 "x%" PRId64 "x%" PRId64 ", and those of %s are %" PRId64
+                   "x%" PRId64 "x%" PRId64,
+                   n->channels, n->height, n->width, d->kind, d->channels, d->height, d->width);
+  if (n->classes != d->classes)
+    return rt_fail(RT_E_SHAPE, "the network tells %" PRId64 " classes apart, and %s has %" PRId64, n->classes, d->kind,
+                   d->classes);
+  if (!d->count[split]) return rt_fail(RT_E_ARGUMENT, "%s has no %s images", d->kind, part[split]);
+  return RT_OK;
+}
+
+static void add_numbers(rt_strbuf *text, const char *key, const float *v, int64_t n) {
+  rt_strbuf_add(text, " %s=", key);
+  for (int64_t c = 0; c < n; c++) rt_strbuf_add(text, "%s%.9g", c ? "," : "", (double)v[c]);
+}
+
+static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_split split, int64_t batch,
+                            rt_loader **out) {
+  rt_strbuf text = {0};
+  rt_strbuf_add(&text, "batch=%" PRId64, batch);
+  if (n->mean) {
+    add_numbers(&text, "mean", n->mean, n->channels);
+    add_numbers(&text, "std", n->deviation, n->channels);
+  }
+  rt_status s = text.failed ? RT_E_MEMORY : rt_loader_new(data, split, text.text, NULL, out);
+  rt_strbuf_release(&text);
+  return s;
+}
+
+rt_status rt_evaluate(rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_metrics *metrics) {
+  rt_data_info d;
+  rt_loader *loader = NULL;
+  rt_batch b = {0};
+  const float *logits;
+  rt_data_describe(data, &d);
+  rt_status s = check_data(&n->info, &d, split);
+  if (s == RT_OK) s = new_loader(&n->info, data, split, batch, &loader);
+  while (s == RT_OK && !b.last) {
+    s = rt_loader_next(loader, &b);
+    if (s == RT_OK) s = rt_network_run(n, b.x, b.n, &logits);
+    if (s == RT_OK) s = rt_metrics_add(metrics, logits, b.label, b.n);
+  }
+  rt_loader_free(loader);
+  return s;
+}

@@ -1,0 +1,243 @@
+/* From a file of weights to a network: what its metadata say, what the caller says, and whether they agree. Metadata come
+ * from strangers: every text is short, one line, and checked before it is believed. */
+#include "base/alloc.h"
+#include "data/data.h"
+#include "format/format.h"
+#include "model/model.h"
+#include "train/network.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_MOST = 1000, CLASSES_MOST = 1 << 16, NAME_MOST = 200, SIDE_MOST = 1 << 14, CHANNELS_MOST = 1 << 12 };
+
+/* One of our keys, "" where the file doesn't have it. */
+static rt_status told(const rt_file *file, const char *key, const char **out) {
+  const char *text = rt_file_metadata(file, key);
+  *out = text ? text : "";
+  if (strlen(*out) <= TEXT_MOST && rt_printable(*out, false)) return RT_OK;
+  return rt_fail(RT_E_FORMAT, "its metadata \"%s\" is no line of at most %d characters", key, TEXT_MOST);
+}
+
+/* ---- the model and its options ---- */
+
+static bool says_classes(const char *options) {
+  for (const char *p = options; (p = strstr(p, "classes=")); p++)
+    if (p == options || p[-1] == ' ') return true;
+  return false;
+}
+
+static rt_status choose_model(rt_network *n, const rt_file *file, const rt_network_options *o, int64_t classes) {
+  const char *model, *options;
+  rt_status s = told(file, "model", &model);
+  if (s == RT_OK) s = told(file, "options", &options);
+  if (s != RT_OK) return s;
+  size_t length = strlen(model);
+  if (o->model) {
+    model = o->model;
+    length = strcspn(model, ":");
+    options = model[length] ? model + length + 1 : "";
+  }
+  if (!length)
+    return rt_fail(RT_E_ARGUMENT, "it doesn't say which model its weights are of: name one, as in --model resnet20");
+  n->info.model = rt_arena_text(&n->arena, "%.*s", (int)length, model);
+  n->info.options = classes && !says_classes(options)
+                        ? rt_arena_text(&n->arena, "%s%sclasses=%" PRId64, options, *options ? " " : "", classes)
+                        : rt_arena_text(&n->arena, "%s", options);
+  return n->info.model && n->info.options ? RT_OK : RT_E_MEMORY;
+}
+
+/* ---- names of the classes ---- */
+
+static rt_status read_names(rt_network *n, const cJSON *list, int64_t *count) {
+  const cJSON *item;
+  int64_t names = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
+  if (names < 1 || names > CLASSES_MOST)
+    return rt_fail(RT_E_FORMAT, "its metadata \"classes\" is no list of 1 to %d names", CLASSES_MOST);
+  const char **name = rt_arena_alloc(&n->arena, (size_t)names * sizeof *name);
+  if (!name) return RT_E_MEMORY;
+  *count = 0;
+  cJSON_ArrayForEach(item, list) {
+    if (!cJSON_IsString(item) || strlen(item->valuestring) > NAME_MOST || !rt_printable(item->valuestring, false))
+      return rt_fail(RT_E_FORMAT, "its metadata \"classes\" is no list of names: element %" PRId64 " is no short text",
+                     *count);
+    name[*count] = rt_arena_text(&n->arena, "%s", item->valuestring);
+    if (!name[(*count)++]) return RT_E_MEMORY;
+  }
+  n->info.class_name = name;
+  return RT_OK;
+}
+
+/* *count is 0 where the file names none. */
+static rt_status choose_names(rt_network *n, const rt_file *file, int64_t *count) {
+  const char *text = rt_file_metadata(file, "classes");
+  *count = 0;
+  if (!text) return RT_OK;
+  cJSON *list = cJSON_Parse(text);
+  rt_status s = read_names(n, list, count);
+  cJSON_Delete(list);
+  return s;
+}
+
+/* ---- images ---- */
+
+static bool parse_shape(const char *text, int64_t *shape) {
+  for (int i = 0; i < 3; i++) {
+    char *end;
+    shape[i] = strtoll(text, &end, 10);
+    if (end == text || *end != (i < 2 ? 'x' : '\0')) return false;
+    text = end + 1;
+  }
+  return true;
+}
+
+static bool is_possible(const int64_t *shape) {
+  return shape[0] > 0 && shape[0] <= CHANNELS_MOST && shape[1] > 0 && shape[1] <= SIDE_MOST && shape[2] > 0 &&
+         shape[2] <= SIDE_MOST;
+}
+
+static rt_status choose_shape(rt_network *n, const rt_file *file, const rt_network_options *o) {
+  int64_t shape[3] = {3, 32, 32};
+  const char *text;
+  rt_status s = told(file, "input", &text);
+  if (s != RT_OK) return s;
+  if (*text && !(parse_shape(text, shape) && is_possible(shape)))
+    return rt_fail(RT_E_FORMAT, "its metadata \"input\" is \"%.60s\": expected a shape like 3x32x32", text);
+  if (*text && o->channels && o->channels != shape[0])
+    return rt_fail(RT_E_SHAPE, "its network takes images of %" PRId64 " channels, and these have %" PRId64, shape[0],
+                   o->channels);
+  if (o->channels) shape[0] = o->channels;
+  if (o->height) shape[1] = o->height;
+  if (o->width) shape[2] = o->width;
+  if (!is_possible(shape))
+    return rt_fail(RT_E_ARGUMENT, "images of %" PRId64 "x%" PRId64 "x%" PRId64 ": expected numbers from 1 to %d",
+                   shape[0], shape[1], shape[2], SIDE_MOST);
+  n->info.channels = shape[0];
+  n->info.height = shape[1];
+  n->info.width = shape[2];
+  return RT_OK;
+}
+
+static rt_status choose_resize(rt_network *n, const rt_file *file, const rt_network_options *o) {
+  static const char *const filters[] = {"bilinear", "bicubic"};
+  rt_network_info *i = &n->info;
+  const char *text;
+  char *end;
+  rt_status s = told(file, "resize", &text);
+  if (s != RT_OK) return s;
+  if (o->resize) text = o->resize;
+  i->shorter = i->height < i->width ? i->height : i->width;
+  i->filter = filters[0];
+  if (!*text) return RT_OK;
+  i->shorter = strtoll(text, &end, 10);
+  if (end == text || i->shorter < 1 || i->shorter > SIDE_MOST || (*end && *end != ' '))
+    return rt_fail(RT_E_ARGUMENT,
+                   "resize \"%.60s\": expected the shorter side, 1 to %d, and perhaps a filter, as in "
+                   "\"256 bicubic\"",
+                   text, SIDE_MOST);
+  if (!*end) return RT_OK;
+  i->filter = NULL;
+  for (int f = 0; f < 2; f++)
+    if (strcmp(end + 1, filters[f]) == 0) i->filter = filters[f];
+  return i->filter ? RT_OK : rt_fail(RT_E_UNKNOWN, "resize \"%.60s\": the filter is bilinear or bicubic", text);
+}
+
+static rt_status choose_normalisation(rt_network *n, const rt_file *file, const rt_network_options *o) {
+  const char *mean, *std;
+  rt_status s = told(file, "mean", &mean);
+  if (s == RT_OK) s = told(file, "std", &std);
+  if (s != RT_OK) return s;
+  if (o->mean) mean = o->mean;
+  if (o->std) std = o->std;
+  if (!*mean && !*std) return RT_OK;
+  if (!*mean || !*std)
+    return rt_fail(RT_E_ARGUMENT, "there is a %s without a %s", *mean ? "mean" : "std", *mean ? "std" : "mean");
+  int64_t channels = n->info.channels;
+  float *value = rt_arena_alloc(&n->arena, (size_t)(2 * channels) * sizeof *value);
+  if (!value) return RT_E_MEMORY;
+  s = rt_parse_numbers(mean, channels, "mean", value);
+  if (s == RT_OK) s = rt_parse_numbers(std, channels, "std", value + channels);
+  for (int64_t c = 0; c < channels && s == RT_OK; c++)
+    if (!(value[channels + c] > 0)) s = rt_fail(RT_E_ARGUMENT, "std=%.60s: expected numbers above 0", std);
+  n->info.mean = value;
+  n->info.deviation = value + channels;
+  return s;
+}
+
+/* ---- the network ---- */
+
+static rt_status build(rt_network *n) {
+  rt_network_info *i = &n->info;
+  rt_status s = rt_store_new(&n->store);
+  if (s == RT_OK) s = rt_graph_new(n->store, &n->graph);
+  if (s != RT_OK) return s;
+  rt_graph *g = n->graph;
+  rt_dim dim[] = {rt_symbol(g, "batch"), i->channels, i->height, i->width};
+  rt_value *logits = rt_model(g, i->model, rt_input(g, "x", RT_F32, 4, dim), i->options);
+  rt_mark_output(g, "logits", logits);
+  s = rt_graph_status(g);
+  if (s == RT_OK) i->classes = logits->type.dim[1];
+  return s;
+}
+
+/* As the names of classes say, if they do. */
+static rt_status check_classes(const rt_network *n, int64_t names) {
+  if (!names || names == n->info.classes) return RT_OK;
+  return rt_fail(RT_E_SHAPE, "it names %" PRId64 " classes, and its model tells %" PRId64 " apart", names,
+                 n->info.classes);
+}
+
+static rt_status compile(rt_network *n, const rt_network_options *o) {
+  rt_plan_options plan = {.kernels = o->kernels};
+  rt_graph **g = &n->graph;
+  rt_status s = rt_pass_eval(g, NULL);
+  if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
+  if (s == RT_OK) s = rt_pass_fuse(g, NULL);
+  if (s == RT_OK && o->bf16) s = rt_pass_cast(g, NULL, RT_BF16);
+  if (s == RT_OK) s = rt_pass_layout(g);
+  if (s == RT_OK) s = rt_pass_prune(g);
+  return s == RT_OK ? rt_plan_new(*g, &plan, &n->plan) : s;
+}
+
+static rt_status open_from(rt_network *n, rt_file *file, const rt_network_options *o) {
+  int64_t names;
+  rt_status s = choose_names(n, file, &names);
+  if (s == RT_OK) s = choose_model(n, file, o, names ? names : o->classes);
+  if (s == RT_OK) s = choose_shape(n, file, o);
+  if (s == RT_OK) s = choose_resize(n, file, o);
+  if (s == RT_OK) s = choose_normalisation(n, file, o);
+  if (s == RT_OK) s = build(n);
+  if (s == RT_OK) s = check_classes(n, names);
+  if (s == RT_OK) s = rt_store_load(n->store, file, &o->load, &n->info.load);
+  return s == RT_OK ? compile(n, o) : s;
+}
+
+rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out) {
+  static const rt_network_options none;
+  rt_file *file;
+  *out = NULL;
+  rt_status s = rt_file_open(path, &file);
+  if (s != RT_OK) return s;
+  rt_network *n = rt_alloc(sizeof *n);
+  s = n ? open_from(n, file, options ? options : &none) : RT_E_MEMORY;
+  rt_file_free(file);
+  if (s == RT_OK) {
+    *out = n;
+    return s;
+  }
+  rt_network_free(n);
+  return rt_fail_in(s, "%s", path);
+}
+
+void rt_network_free(rt_network *n) {
+  if (!n) return;
+  rt_plan_free(n->plan);
+  rt_graph_free(n->graph);
+  rt_store_free(n->store);
+  rt_arena_release(&n->arena);
+  rt_free(n);
+}
+
+void rt_network_describe(const rt_network *n, rt_network_info *out) { *out = n->info; }
