@@ -29,6 +29,7 @@ extern "C" {
   X(RT_E_RANGE, "value out of range") \
   X(RT_E_IO, "input or output failed") \
   X(RT_E_FORMAT, "damaged or refused file") \
+  X(RT_E_DIVERGED, "not finite any more") \
   X(RT_E_INTERNAL, "internal error")
 
 typedef enum rt_status {
@@ -416,6 +417,7 @@ typedef struct rt_data_info {
   int64_t channels, height, width, classes;
   const char *const *class_name;
   int64_t count[RT_SPLITS];
+  const char *augment;           /* what training images of this kind usually get: "crop=4 flip"; "" for nothing */
   const float *mean, *deviation; /* per channel, of the training split; pixels in units of the whole range 0 to 1 */
 } rt_data_info;
 
@@ -566,6 +568,65 @@ RT_API rt_status rt_network_run(rt_network *network, const float *x, int64_t n, 
  * into `metrics`, made for as many classes as the network has. The data must have its shape and number of classes. */
 RT_API rt_status rt_evaluate(rt_network *network, const rt_data *data, rt_split split, int64_t batch,
                              rt_metrics *metrics);
+
+/* ---- training runs: data, model, optimizer, checkpoints, in a directory ---- */
+
+/* What a run can be told; names and texts as in rt_pair. The same table makes the flags of `retort train`. */
+typedef struct rt_setting {
+  const char *name, *fallback, *help;
+  const char *choices; /* "sgd|adamw|muon", NULL where anything goes */
+  bool logical;        /* "true" or "false" */
+} rt_setting;
+RT_API int rt_train_setting_count(void);
+RT_API rt_status rt_train_setting(int i, rt_setting *out);
+
+typedef enum rt_news_kind {
+  RT_NEWS_BEGIN,    /* everything is ready; directory is known */
+  RT_NEWS_NOTE,     /* `text` is worth knowing */
+  RT_NEWS_STEP,     /* a step was made */
+  RT_NEWS_EVALUATE, /* a batch was evaluated, after an epoch or at the end */
+  RT_NEWS_EPOCH,    /* an epoch was made and evaluated */
+  RT_NEWS_END,      /* all is done and tested */
+} rt_news_kind;
+
+typedef struct rt_news {
+  rt_news_kind kind;
+  const char *directory, *text; /* text: of a note; else NULL */
+  const char *json;             /* one line for machines, as in metrics.jsonl; NULL where there is none */
+  int64_t epoch, epochs;        /* from 0 */
+  int64_t step, steps;          /* made so far, and of the whole run */
+  int64_t index, count;         /* steps of this epoch, or batches of this evaluation: made, and all */
+  double loss, accuracy;        /* of the epoch's training images so far */
+  double lr, images_per_second, seconds_left;
+  rt_score validation; /* of the last evaluation; images is 0 without one */
+  bool best;           /* it was the best so far */
+} rt_news;
+
+/* Called on the thread that called rt_train, after every step and batch. False: stop, after a checkpoint. */
+typedef bool rt_listener(void *context, const rt_news *news);
+
+typedef struct rt_train_report {
+  char directory[1024];
+  int64_t epochs, steps;      /* made */
+  int64_t best_epoch;         /* whose weights model.best.pth has */
+  rt_score validation, test;  /* of those; images is 0 where there is no such split */
+  bool interrupted;           /* the listener said so; resume goes on */
+  bool stopped_early;         /* by patience */
+  double seconds;             /* of training and evaluating, over all resumptions */
+} rt_train_report;
+
+/* Train a model. Settings that are not given have their defaults; of one given twice the last counts. `listen` may be
+ * NULL. The directory gets
+ *   config.json              every setting as it was resolved
+ *   metrics.jsonl            a line per logged step, per epoch, and at the end
+ *   events.out.tfevents.*    the same for TensorBoard, histograms of the weights, some images
+ *   model.best.pth           the weights of the best epoch by validation accuracy (the last one without validation images)
+ *   model.last.pth           those of the last epoch; both load with PyTorch's load_state_dict(strict=True)
+ *   checkpoint.safetensors   everything that going on needs, every epoch, every `checkpoint_steps` and at an interruption
+ * With resume=true a run in `out` goes on from its last checkpoint to the same bits as if it had never stopped, on the same
+ * machine, build and number of threads; other settings come from its config.json, and ones that differ are refused.
+ * RT_E_DIVERGED: the loss or a gradient was not finite; the sentence names step, loss and layer, and nothing was changed. */
+RT_API rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, void *context, rt_train_report *report);
 
 /* ---- the machine ---- */
 

@@ -259,6 +259,13 @@ void rt_options_print(const rt_option *table, const void *options, rt_strbuf *ou
   }
 }
 
+void rt_option_print(const rt_option *o, const void *options, rt_strbuf *out) {
+  const void *field = (const char *)options + o->offset;
+  char text[WORD];
+  if (o->type != RT_OPT_TEXT) print_value(o, field, text, sizeof text);
+  rt_strbuf_add(out, "%s", o->type == RT_OPT_TEXT ? *(const char *const *)field : text);
+}
+
 rt_status rt_options_help(const rt_option *table, char **out) {
   rt_strbuf text = {0};
   *out = NULL;

@@ -62,6 +62,8 @@ rt_status rt_option_set(const rt_option *table, void *options, const char *name,
                         const char *what);
 /* Those that differ from their defaults, in text form. */
 void rt_options_print(const rt_option *table, const void *options, rt_strbuf *out);
+/* The value of one option, in the text form that rt_option_set takes. */
+void rt_option_print(const rt_option *option, const void *options, rt_strbuf *out);
 /* Name, default and help, a line each; freed with rt_free. */
 rt_status rt_options_help(const rt_option *table, char **out);
 const rt_option *rt_option_find(const rt_option *table, const char *name, size_t length);

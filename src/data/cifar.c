@@ -192,6 +192,7 @@ const rt_data_row rt_data_row_cifar10 = {
     .options = table,
     .options_size = sizeof(options),
     .variant = &variant_10,
+    .augment = "crop=4 flip",
     .open = open,
 };
 
@@ -204,5 +205,6 @@ const rt_data_row rt_data_row_cifar100 = {
     .options = table,
     .options_size = sizeof(options),
     .variant = &variant_100,
+    .augment = "crop=4 flip",
     .open = open,
 };

@@ -193,6 +193,7 @@ void rt_data_describe(const rt_data *d, rt_data_info *out) {
       .classes = d->classes,
       .class_name = d->class_name,
       .count = {d->count[RT_TRAIN], d->count[RT_VALIDATION], d->count[RT_TEST]},
+      .augment = d->row->augment ? d->row->augment : "",
       .mean = d->mean,
       .deviation = d->deviation,
   };

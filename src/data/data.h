@@ -65,6 +65,7 @@ struct rt_data_row {
   const rt_option *options;
   size_t options_size;
   const void *variant; /* what tells this row from others of its family */
+  const char *augment; /* what training usually does to its images; NULL: nothing */
   /* Fill shape, classes, counts, labels and pixels; data->directory is set. */
   rt_status (*open)(rt_data *data, const void *options);
   /* The image as its file has it, whatever its size. */

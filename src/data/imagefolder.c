@@ -215,6 +215,7 @@ const rt_data_row rt_data_row_imagefolder = {
     .needs_path = true,
     .options = table,
     .options_size = sizeof(options),
+    .augment = "resized_crop=0.35 flip",
     .open = open,
     .read = read,
 };

@@ -119,6 +119,7 @@ const rt_data_row rt_data_row_fashion_mnist = {
     .options = table,
     .options_size = sizeof(options),
     .variant = fashion_classes,
+    .augment = "crop=2 flip",
     .open = open,
 };
 
@@ -129,5 +130,6 @@ const rt_data_row rt_data_row_mnist = {
     .files = 4,
     .options = table,
     .options_size = sizeof(options),
+    .augment = "crop=2",
     .open = open,
 };

@@ -1,0 +1,222 @@
+/* What a run can be told, and what it means. */
+#include "base/alloc.h"
+#include "base/file.h"
+#include "kernel/kernel.h"
+#include "train/train.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELD(name) offsetof(rt_train_settings, name)
+static const rt_option table[] = {
+    {"model", RT_OPT_TEXT, FIELD(model), "", 0, 0, NULL,
+     "NAME or NAME:OPTIONS, as in resnet20 or \"mlp:hidden=64,64\""},
+    {"data", RT_OPT_TEXT, FIELD(data), "", 0, 0, NULL, "NAME or NAME:PATH of a data set"},
+    {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"subset=5000\""},
+    {"augment", RT_OPT_TEXT, FIELD(augment), "auto", 0, 0, NULL,
+     "changes to training images, as in \"crop=4 flip\"; none; auto: what the data set usually gets"},
+    {"epochs", RT_OPT_INT, FIELD(epochs), "20", 1, 1e6, NULL, "passes over the training images"},
+    {"batch", RT_OPT_INT, FIELD(batch), "128", 1, 1 << 20, NULL, "images a step"},
+    {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
+     "a step's images go through the network in so many parts, to need less memory"},
+    {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "sgd", 0, 0, "sgd|adamw|muon", "how a step is made of a gradient"},
+    {"optimizer_options", RT_OPT_TEXT, FIELD(optimizer_options), "", 0, 0, NULL, "more of it, as in \"beta2=0.95\""},
+    {"lr", RT_OPT_TEXT, FIELD(lr), "auto", 0, 0, NULL,
+     "highest learning rate; auto: sgd 0.1 per 128 images, adamw 0.001 and muon 0.02 by the root of that"},
+    {"weight_decay", RT_OPT_TEXT, FIELD(weight_decay), "auto", 0, 0, NULL,
+     "of weights, not of norms and biases; auto: sgd 5e-4, adamw and muon 0.05"},
+    {"schedule", RT_OPT_TEXT, FIELD(schedule), "cosine warmup=5%", 0, 0, NULL,
+     "what the learning rate is multiplied by"},
+    {"momentum", RT_OPT_FLOAT, FIELD(momentum), "0.9", 0, 1, NULL, "of sgd"},
+    {"label_smoothing", RT_OPT_FLOAT, FIELD(label_smoothing), "0", 0, 1, NULL,
+     "share of the target spread over all classes"},
+    {"clip", RT_OPT_FLOAT, FIELD(clip), "0", 0, 1e18, NULL, "norm that gradients are scaled down to; 0: off"},
+    {"ema", RT_OPT_FLOAT, FIELD(ema), "0", 0, 1, NULL,
+     "decay of a moving average of the weights, which then is what is evaluated and saved; 0: off"},
+    {"nesterov", RT_OPT_BOOL, FIELD(nesterov), "true", 0, 0, NULL, "look ahead along the momentum of sgd"},
+    {"precision", RT_OPT_CHOICE, FIELD(precision), "auto", 0, 0, "auto|fp32|bf16", "auto: bf16 where the CPU has it"},
+    {"kernels", RT_OPT_CHOICE, FIELD(kernels), "auto", 0, 0, "auto|direct|reference",
+     "direct: convolutions without Winograd"},
+    {"seed", RT_OPT_INT, FIELD(seed), "0", 0, 9e15, NULL, "of everything random that has no seed of its own"},
+    {"init_seed", RT_OPT_TEXT, FIELD(init_seed), "auto", 0, 0, NULL, "of the first weights"},
+    {"order_seed", RT_OPT_TEXT, FIELD(order_seed), "auto", 0, 0, NULL, "of the order of images"},
+    {"augment_seed", RT_OPT_TEXT, FIELD(augment_seed), "auto", 0, 0, NULL, "of augmentation"},
+    {"dropout_seed", RT_OPT_TEXT, FIELD(dropout_seed), "auto", 0, 0, NULL, "of dropout"},
+    {"validation", RT_OPT_FLOAT, FIELD(validation), "0.1", 0, 1, NULL,
+     "part of the training images held out to choose the best epoch by; 0: train on all, keep the last"},
+    {"patience", RT_OPT_INT, FIELD(patience), "0", 0, 1e6, NULL,
+     "stop after so many epochs without a better one; 0: never"},
+    {"init", RT_OPT_TEXT, FIELD(init), "", 0, 0, NULL, "file with the weights to begin with"},
+    {"allow_partial", RT_OPT_BOOL, FIELD(allow_partial), "false", 0, 0, NULL,
+     "take from that file what fits: for a new head"},
+    {"threads", RT_OPT_INT, FIELD(threads), "0", 0, 256, NULL, "0: as many as processors"},
+    {"loader_threads", RT_OPT_INT, FIELD(loader_threads), "1", 1, 32, NULL, "that prepare batches ahead"},
+    {"checkpoint_steps", RT_OPT_INT, FIELD(checkpoint_steps), "0", 0, 1e12, NULL,
+     "a checkpoint every so many steps too, not only every epoch"},
+    {"log_steps", RT_OPT_INT, FIELD(log_steps), "50", 1, 1e12, NULL, "a line in metrics.jsonl every so many steps"},
+    {"out", RT_OPT_TEXT, FIELD(out), "", 0, 0, NULL, "the run's directory; left out: the next free runs/NAME-N"},
+    {"resume", RT_OPT_BOOL, FIELD(resume), "false", 0, 0, NULL, "go on with the run in out"},
+    {0},
+};
+
+/* What a run may be told anew when it goes on: these change no bit of it. */
+static const char *const free_settings[] = {"out", "resume", "loader_threads", "checkpoint_steps", "log_steps"};
+
+int rt_train_setting_count(void) { return (int)(sizeof table / sizeof *table) - 1; }
+
+rt_status rt_train_setting(int i, rt_setting *out) {
+  if (i < 0 || i >= rt_train_setting_count())
+    return rt_fail(RT_E_RANGE, "train: there are %d settings, and no number %d", rt_train_setting_count(), i);
+  const rt_option *o = &table[i];
+  *out = (rt_setting){o->name, o->fallback, o->help, o->choices, o->type == RT_OPT_BOOL};
+  return RT_OK;
+}
+
+static rt_status apply(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
+  rt_status s = RT_OK;
+  for (int i = 0; i < n && s == RT_OK; i++)
+    s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "train");
+  return s;
+}
+
+rt_status rt_settings_parse(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
+  rt_status s = rt_options_parse(table, o, NULL, arena, "train");
+  return s == RT_OK ? apply(o, settings, n, arena) : s;
+}
+
+/* ---- config.json ---- */
+
+static cJSON *settings_json(const rt_train_settings *o) {
+  cJSON *all = cJSON_CreateObject(), *list = cJSON_AddObjectToObject(all, "settings");
+  cJSON_AddStringToObject(all, "retort", RT_VERSION);
+  for (const rt_option *t = table; t->name; t++) {
+    rt_strbuf text = {0};
+    if (t->offset == FIELD(resume) || t->offset == FIELD(out)) continue; /* of the command, not of the run */
+    rt_option_print(t, o, &text);
+    if (!text.text || !cJSON_AddStringToObject(list, t->name, text.text)) {
+      cJSON_Delete(all);
+      all = NULL;
+    }
+    rt_strbuf_release(&text);
+    if (!all) break;
+  }
+  return all;
+}
+
+rt_status rt_settings_save(const rt_train_settings *o, const char *path) {
+  cJSON *json = settings_json(o);
+  char *text = json ? cJSON_Print(json) : NULL;
+  cJSON_Delete(json);
+  if (!text) return rt_fail(RT_E_MEMORY, "%s: out of memory", path);
+  rt_writer w;
+  rt_status s = rt_writer_open(&w, path);
+  if (s == RT_OK) {
+    rt_writer_put(&w, text, strlen(text));
+    rt_writer_put(&w, "\n", 1);
+    s = rt_writer_commit(&w);
+  }
+  cJSON_free(text);
+  return s;
+}
+
+static rt_status read_config(rt_train_settings *o, const char *path, rt_arena *arena) {
+  rt_map map;
+  rt_status s = rt_map_open(path, &map);
+  if (s != RT_OK) return s;
+  cJSON *json = cJSON_ParseWithLength((const char *)map.data, map.size);
+  rt_map_close(&map);
+  const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "settings");
+  if (!cJSON_IsObject(list)) s = rt_fail(RT_E_FORMAT, "%s: has no settings: not the config of a run", path);
+  for (const cJSON *m = list ? list->child : NULL; m && s == RT_OK; m = m->next) {
+    if (!cJSON_IsString(m))
+      s = rt_fail(RT_E_FORMAT, "%s: %s is no text", path, m->string);
+    else
+      s = rt_option_set(table, o, m->string, m->valuestring, arena, path);
+  }
+  cJSON_Delete(json);
+  return s;
+}
+
+static bool is_free(const char *name) {
+  for (size_t i = 0; i < sizeof free_settings / sizeof *free_settings; i++)
+    if (strcmp(free_settings[i], name) == 0) return true;
+  return false;
+}
+
+/* Settings that were given must say what the run's own say; "auto" does. */
+static rt_status compare(const rt_train_settings *run, const rt_train_settings *given, const rt_pair *settings, int n) {
+  rt_status s = RT_OK;
+  for (int i = 0; i < n && s == RT_OK; i++) {
+    const rt_option *t = rt_option_find(table, settings[i].key, strlen(settings[i].key));
+    rt_strbuf old = {0}, now = {0};
+    rt_option_print(t, run, &old);
+    rt_option_print(t, given, &now);
+    if (old.failed || now.failed)
+      s = RT_E_MEMORY;
+    else if (!is_free(t->name) && strcmp(now.text, "auto") != 0 && strcmp(old.text, now.text) != 0)
+      s = rt_fail(RT_E_ARGUMENT,
+                  "train: the run that is to go on has %s=%s, not %s; leave it out, or begin another run", t->name,
+                  old.text, now.text);
+    rt_strbuf_release(&old);
+    rt_strbuf_release(&now);
+  }
+  return s;
+}
+
+rt_status rt_settings_resume(rt_train_settings *o, const char *config, const rt_pair *settings, int n,
+                             rt_arena *arena) {
+  rt_train_settings given = *o;
+  rt_status s = read_config(o, config, arena);
+  if (s == RT_OK) s = compare(o, &given, settings, n);
+  for (int i = 0; i < n && s == RT_OK; i++)
+    if (is_free(settings[i].key)) s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "train");
+  o->resume = true;
+  o->out = given.out;
+  return s;
+}
+
+/* ---- auto ---- */
+
+double rt_settings_number(const char *text) { return strtod(text, NULL); }
+
+/* Replace "auto" by the number; check one that was given. */
+static rt_status resolve(const char *name, const char **text, double automatic, bool whole, rt_arena *arena) {
+  char *end;
+  if (strcmp(*text, "auto") == 0) {
+    *text = rt_arena_text(arena, "%.9g", automatic);
+    return *text ? RT_OK : RT_E_MEMORY;
+  }
+  double v = strtod(*text, &end);
+  if (end != *text && !*end && isfinite(v) && v >= 0 && (!whole || (v == floor(v) && v <= 9e15))) return RT_OK;
+  return rt_fail(RT_E_ARGUMENT, "train: %s=%s: expected auto, or a %snumber of at least 0", name, *text,
+                 whole ? "whole " : "");
+}
+
+static rt_status resolve_seeds(rt_train_settings *o, rt_arena *arena) {
+  const char **seed[] = {&o->init_seed, &o->order_seed, &o->augment_seed, &o->dropout_seed};
+  static const char *const name[] = {"init_seed", "order_seed", "augment_seed", "dropout_seed"};
+  const char *own = rt_arena_text(arena, "%lld", (long long)o->seed);
+  rt_status s = own ? RT_OK : RT_E_MEMORY;
+  for (int i = 0; i < 4 && s == RT_OK; i++) {
+    if (strcmp(*seed[i], "auto") == 0) *seed[i] = own;
+    s = resolve(name[i], seed[i], 0, true, arena);
+  }
+  return s;
+}
+
+rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt_arena *arena) {
+  double images = (double)o->batch / 128, lr = 0.1 * images, decay = 0.05;
+  if (o->optimizer == RT_OPTIMIZER_SGD)
+    decay = 5e-4;
+  else
+    lr = (o->optimizer == RT_OPTIMIZER_ADAMW ? 0.001 : 0.02) * sqrt(images);
+  rt_status s = resolve("lr", &o->lr, lr, false, arena);
+  if (s == RT_OK) s = resolve("weight_decay", &o->weight_decay, decay, false, arena);
+  if (s == RT_OK) s = resolve_seeds(o, arena);
+  if (strcmp(o->augment, "auto") == 0) o->augment = *data->augment ? data->augment : "none";
+  if (o->precision == RT_PRECISION_AUTO) o->precision = rt_cpu_get()->bf16 ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
+  if (!o->threads) o->threads = rt_threads();
+  return s;
+}

@@ -1,0 +1,157 @@
+/* rt_train: a run from its settings to its report. */
+#include "train/train.h"
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- settings and data ---- */
+
+static rt_status read_settings(rt_trainer *t, const rt_pair *settings, int n) {
+  rt_train_settings *o = &t->o;
+  char config[RT_RUN_PATH];
+  rt_status s = rt_settings_parse(o, settings, n, &t->arena);
+  if (s != RT_OK) return s;
+  if (o->resume) {
+    if (!*o->out) return rt_fail(RT_E_ARGUMENT, "train: resume needs out, the directory of the run that is to go on");
+    snprintf(config, sizeof config, "%s/config.json", o->out);
+    if (access(config, F_OK) == 0) s = rt_settings_resume(o, config, settings, n, &t->arena);
+  }
+  if (s != RT_OK) return s;
+  if (!*o->model) return rt_fail(RT_E_ARGUMENT, "train: model is missing: which, as in resnet20");
+  if (!*o->data) return rt_fail(RT_E_ARGUMENT, "train: data is missing: a data set, as in fashion-mnist");
+  size_t length = strcspn(o->model, ":");
+  snprintf(t->model, sizeof t->model, "%.*s", (int)(length < sizeof t->model ? length : sizeof t->model - 1), o->model);
+  return o->threads ? rt_set_threads((int)o->threads) : RT_OK;
+}
+
+static rt_status open_loaders(rt_trainer *t) {
+  const rt_train_settings *o = &t->o;
+  rt_batch first;
+  bool whole = t->info.count[RT_TRAIN] >= o->batch;
+  const char *augment = strcmp(o->augment, "none") == 0 ? NULL : o->augment;
+  const char *text = rt_arena_text(
+      &t->arena, "batch=%lld shuffle=true drop_last=%s order_seed=%s augment_seed=%s threads=%lld", (long long)o->batch,
+      whole ? "true" : "false", o->order_seed, o->augment_seed, (long long)o->loader_threads);
+  const char *plain = rt_arena_text(&t->arena, "batch=%lld", (long long)o->batch);
+  if (!text || !plain) return RT_E_MEMORY;
+  rt_status s = rt_loader_new(t->data, RT_TRAIN, text, augment, &t->loader);
+  if (s == RT_OK) s = rt_loader_next(t->loader, &first); /* what kind of targets there are */
+  if (s != RT_OK) return s;
+  t->soft = first.target != NULL;
+  t->epoch_steps = rt_loader_batches(t->loader);
+  t->steps = t->epoch_steps * o->epochs;
+  return t->info.count[RT_VALIDATION] ? rt_loader_new(t->data, RT_VALIDATION, plain, NULL, &t->validation) : RT_OK;
+}
+
+static rt_status open_data(rt_trainer *t) {
+  rt_train_settings *o = &t->o;
+  const char *options = rt_arena_text(&t->arena, "validation=%.9g %s", o->validation, o->data_options);
+  rt_status s = options ? rt_data_open(o->data, options, &t->data) : RT_E_MEMORY;
+  if (s != RT_OK) return s;
+  rt_data_describe(t->data, &t->info);
+  s = rt_settings_resolve(o, &t->info, &t->arena);
+  const char *colon = strchr(o->model, ':');
+  t->model_options = rt_arena_text(&t->arena, "classes=%lld%s%s", (long long)t->info.classes, colon ? " " : "",
+                                   colon ? colon + 1 : "");
+  if (s == RT_OK && !t->model_options) s = RT_E_MEMORY;
+  if (s == RT_OK) s = open_loaders(t);
+  if (s == RT_OK) s = rt_schedule_new(o->schedule, &t->schedule);
+  t->lr = rt_settings_number(o->lr);
+  return s == RT_OK ? rt_metrics_new(t->info.classes, &t->metrics) : s;
+}
+
+/* ---- the run ---- */
+
+/* Too little memory is known before a directory is made. */
+static rt_status check_memory(rt_trainer *t) {
+  int64_t n = (t->o.batch + t->o.accumulate - 1) / t->o.accumulate;
+  int64_t image[] = {n, t->info.channels, t->info.height, t->info.width}, target[] = {n, t->info.classes};
+  rt_feed feed[] = {{"x", 4, image, NULL},
+                    {"target", t->soft ? 2 : 1, target, NULL},
+                    {"lr", 0, NULL, NULL},
+                    {"dropout_seed", 0, NULL, NULL},
+                    {"step", 0, NULL, NULL}};
+  int fed = 3 + 2 * (rt_find(t->training, "step") != NULL);
+  return rt_plan_bind(t->train_plan, feed, fed);
+}
+
+static rt_status open_run(rt_trainer *t) {
+  char name[256], path[RT_RUN_PATH];
+  bool found = false;
+  snprintf(name, sizeof name, "%s-%s", t->model, t->info.kind);
+  rt_status s = rt_run_open(&t->run, t->o.out, name, t->o.resume);
+  if (s == RT_OK) s = rt_settings_save(&t->o, rt_run_path(&t->run, "config.json", path));
+  if (s == RT_OK) s = rt_train_restore(t, &found);
+  if (s == RT_OK && !found) s = rt_train_start(t);
+  if (s == RT_OK) s = rt_events_open(t->run.path, t->state.step, &t->events);
+  if (s == RT_OK && t->state.step < t->steps)
+    s = rt_loader_seek(t->loader, t->state.step / t->epoch_steps, t->state.step % t->epoch_steps);
+  t->began = rt_now() - t->state.seconds;
+  const char *coupled = rt_coupled_layer(t->training);
+  if (s == RT_OK && !found && t->o.accumulate > 1 && coupled)
+    s = rt_news_note(t, "accumulate=%lld: %s normalises over the images of each part, not of the whole step",
+                     (long long)t->o.accumulate, coupled);
+  return s == RT_OK ? rt_news_begin(t, found) : s;
+}
+
+/* The test images choose nothing: they are looked at once, with the weights that validation chose, as they are in the file. */
+static rt_status test(rt_trainer *t, rt_train_report *report) {
+  rt_network *network;
+  char path[RT_RUN_PATH];
+  rt_network_options options = {.bf16 = t->o.precision == RT_PRECISION_BF16, .kernels = (rt_kernels)t->o.kernels};
+  if (!t->info.count[RT_TEST]) return RT_OK;
+  rt_status s = rt_network_open(rt_run_path(&t->run, "model.best.pth", path), &options, &network);
+  if (s != RT_OK) return s;
+  rt_metrics_clear(t->metrics);
+  s = rt_evaluate(network, t->data, RT_TEST, t->o.batch, t->metrics);
+  rt_network_free(network);
+  rt_metrics_score(t->metrics, &report->test);
+  return s;
+}
+
+static rt_status run(rt_trainer *t, const rt_pair *settings, int n, rt_train_report *report) {
+  rt_status s = read_settings(t, settings, n);
+  if (s == RT_OK) s = open_data(t);
+  if (s == RT_OK) s = rt_train_build(t);
+  if (s == RT_OK) s = check_memory(t);
+  if (s == RT_OK) s = open_run(t);
+  snprintf(report->directory, sizeof report->directory, "%s", t->run.path);
+  if (s == RT_OK) s = rt_train_loop(t, &report->stopped_early);
+  report->interrupted = t->stop;
+  if (s == RT_OK && !t->stop) s = test(t, report);
+  report->epochs = t->state.epochs;
+  report->steps = t->state.step;
+  report->best_epoch = t->state.best_epoch;
+  report->validation = t->state.best;
+  report->seconds = rt_now() - t->began;
+  return s == RT_OK && !t->stop ? rt_news_end(t, report) : s;
+}
+
+static void release(rt_trainer *t) {
+  rt_events_close(t->events);
+  rt_run_close(&t->run);
+  rt_loader_free(t->loader);
+  rt_loader_free(t->validation);
+  rt_plan_free(t->train_plan);
+  rt_plan_free(t->evaluate_plan);
+  rt_graph_free(t->training);
+  rt_graph_free(t->evaluation);
+  rt_store_free(t->store);
+  rt_schedule_free(t->schedule);
+  rt_metrics_free(t->metrics);
+  rt_data_free(t->data);
+  rt_arena_release(&t->arena);
+}
+
+rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, void *context, rt_train_report *report) {
+  rt_trainer t = {.run.log = -1, .state.best_epoch = -1, .listen = listen, .context = context};
+  rt_train_report unwanted;
+  if (!report) report = &unwanted;
+  *report = (rt_train_report){0};
+  t.began = rt_now();
+  rt_status s = run(&t, settings, n, report);
+  release(&t);
+  return s;
+}
