@@ -60,6 +60,18 @@ static const flag *find_flag(const command *c, const char *name, size_t length) 
   return NULL;
 }
 
+static int unknown_flag(const command *c, const char *word) {
+  enum { MOST = 128 };
+  const char *names[MOST];
+  char bare[64];
+  int n = 0;
+  for (const flag *f = c->flags; f->name && n < MOST; f++) names[n++] = f->name;
+  snprintf(bare, sizeof bare, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+  const char *near = rt_nearest_name(bare, names, n);
+  return complain_usage("%s: unknown option %s (%s%s%s%s %s --help)", c->name, word, near ? "did you mean --" : "",
+                        near ? near : "", near ? "? see " : "see ", PROGRAM, c->name);
+}
+
 static int run_command(const command *c, int argc, char **argv) {
   const char *positional[MOST_ARGUMENTS];
   int n = 0;
@@ -77,7 +89,7 @@ static int run_command(const command *c, int argc, char **argv) {
     }
     const char *name = word + 2, *equals = strchr(name, '=');
     const flag *f = find_flag(c, name, equals ? (size_t)(equals - name) : strlen(name));
-    if (!f) return complain_usage("%s: unknown option %s (see %s %s --help)", c->name, argv[i], PROGRAM, c->name);
+    if (!f) return unknown_flag(c, argv[i]);
     const char *value = equals ? equals + 1 : NULL;
     if (f->kind == FLAG_BOOL && value) return complain_usage("%s: --%s takes no value", c->name, f->name);
     if (f->kind != FLAG_BOOL && !value && ++i < argc) value = argv[i];

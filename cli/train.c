@@ -25,15 +25,11 @@ static void prepare(void) {
     snprintf(names[i], NAME, "%s", s.name);
     for (char *c = names[i]; *c; c++)
       if (*c == '_') *c = '-';
-    bool on = s.logical && strcmp(s.fallback, "false") == 0;
-    snprintf(helps[i], sizeof helps[i], "%s%s%s%s", s.help, on || !*s.fallback ? "" : " (", on ? "" : s.fallback,
-             on || !*s.fallback ? "" : ")");
-    flags[i] = on ? (flag){names[i], FLAG_BOOL, &given[i], NULL, helps[i]}
-                  : (flag){names[i], FLAG_TEXT, &given_texts[i],
-                           s.choices   ? s.choices
-                           : s.logical ? "true|false"
-                                       : "VALUE",
-                           helps[i]};
+    bool off = strcmp(s.fallback, "false") == 0; /* then the flag alone means true */
+    bool told = !off && *s.fallback;
+    snprintf(helps[i], sizeof helps[i], "%s%s%s%s", s.help, told ? " (" : "", told ? s.fallback : "", told ? ")" : "");
+    flags[i] = off ? (flag){names[i], FLAG_BOOL, &given[i], NULL, helps[i]}
+                   : (flag){names[i], FLAG_TEXT, &given_texts[i], s.argument, helps[i]};
   }
   flags[n_settings] = (flag){"json", FLAG_BOOL, &as_json, NULL, "what happens, as lines of JSON on standard output"};
   flags[n_settings + 1] = (flag){"quiet", FLAG_BOOL, &quiet, NULL, "only the result"};

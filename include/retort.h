@@ -42,6 +42,8 @@ RT_API const char *rt_status_name(rt_status status);
 /* The sentence of the last failure on this thread. Valid until the next one. */
 RT_API const char *rt_error(void);
 RT_API const char *rt_version(void);
+/* The name most like `word` by edit distance, or NULL where none is near: for "did you mean". */
+RT_API const char *rt_nearest_name(const char *word, const char *const *names, int n);
 
 /* X(identifier, name, bytes, is floating) */
 #define RT_DTYPE_LIST(X) \
@@ -574,8 +576,7 @@ RT_API rt_status rt_evaluate(rt_network *network, const rt_data *data, rt_split 
 /* What a run can be told; names and texts as in rt_pair. The same table makes the flags of `retort train`. */
 typedef struct rt_setting {
   const char *name, *fallback, *help;
-  const char *choices; /* "sgd|adamw|muon", NULL where anything goes */
-  bool logical;        /* "true" or "false" */
+  const char *argument; /* what it takes: "N", "TEXT", "sgd|adamw|muon", "true|false" */
 } rt_setting;
 RT_API int rt_train_setting_count(void);
 RT_API rt_status rt_train_setting(int i, rt_setting *out);

@@ -31,6 +31,12 @@ void rt_nearest_offer(rt_nearest *nearest, const char *candidate) {
   }
 }
 
+const char *rt_nearest_name(const char *word, const char *const *names, int n) {
+  rt_nearest nearest = {.word = word};
+  for (int i = 0; i < n; i++) rt_nearest_offer(&nearest, names[i]);
+  return nearest.best;
+}
+
 const char *rt_nearest_hint(const rt_nearest *nearest, char *buffer, size_t size) {
   buffer[0] = 0;
   if (nearest->best) snprintf(buffer, size, " (did you mean %s?)", nearest->best);

@@ -105,10 +105,10 @@ rt_status rt_train_diagnose(rt_trainer *t, const rt_batch *batch, const rt_train
   char where[640];
   bool data = find_image(t, batch, where, sizeof where);
   if (!data) find_layer(t, feeds, where, sizeof where);
+  const char *what = isnan(loss) ? "nan" : isinf(loss) ? "infinite" : "finite, and a gradient is not";
   return rt_fail(RT_E_DIVERGED,
-                 "step %lld (epoch %lld): the loss (cross_entropy) is %g: %s. The step was not made, and the last good "
-                 "checkpoint in "
-                 "%s stays%s",
-                 (long long)t->state.step + 1, (long long)t->state.epochs + 1, loss, where, t->run.path,
-                 data ? "" : "; a smaller lr, a longer warm-up or clip=1 may help");
+                 "step %lld (epoch %lld): the loss (cross_entropy) is %s: %s. The step was not made; %s%s%s",
+                 (long long)t->state.step + 1, (long long)t->state.epochs + 1, what, where,
+                 t->saved ? "the last good checkpoint stays in " : "there is no checkpoint yet in ", t->run.path,
+                 data ? "" : ". A smaller lr, a longer warm-up or clip=1 may help");
 }

@@ -94,14 +94,12 @@ rt_status rt_run_line(rt_run *run, const char *json) {
   return s;
 }
 
-/* "checkpoint.safetensors.tmp-123" */
+/* "checkpoint.safetensors.tmp-123", "model.best.pth.tmp-123.x7Yz" */
 static void sweep(const rt_run *run) {
   char path[RT_RUN_PATH];
   DIR *dir = opendir(run->path);
   for (const struct dirent *e; dir && (e = readdir(dir));) {
-    const char *tail = strstr(e->d_name, ".tmp-");
-    if (tail && tail[5 + strspn(tail + 5, "0123456789")] == 0 && strlen(e->d_name) < 64)
-      unlink(rt_run_path(run, e->d_name, path));
+    if (strstr(e->d_name, ".tmp-") && strlen(e->d_name) < 64) unlink(rt_run_path(run, e->d_name, path));
   }
   if (dir) closedir(dir);
 }

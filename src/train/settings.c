@@ -70,7 +70,14 @@ rt_status rt_train_setting(int i, rt_setting *out) {
   if (i < 0 || i >= rt_train_setting_count())
     return rt_fail(RT_E_RANGE, "train: there are %d settings, and no number %d", rt_train_setting_count(), i);
   const rt_option *o = &table[i];
-  *out = (rt_setting){o->name, o->fallback, o->help, o->choices, o->type == RT_OPT_BOOL};
+  bool number = o->type == RT_OPT_INT || o->type == RT_OPT_FLOAT;
+  *out = (rt_setting){.name = o->name,
+                      .fallback = o->fallback,
+                      .help = o->help,
+                      .argument = o->choices               ? o->choices
+                                  : o->type == RT_OPT_BOOL ? "true|false"
+                                  : number                 ? "N"
+                                                           : "TEXT"};
   return RT_OK;
 }
 

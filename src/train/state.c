@@ -18,7 +18,7 @@ static void describe_machine(char *text, size_t size) {
            rt_kernel_backend(backend, sizeof backend), rt_threads());
 }
 
-enum { COUNTERS = 12, TEXT = 160 };
+enum { COUNTERS = 16, TEXT = 160 };
 
 typedef struct counter {
   const char *key;
@@ -34,7 +34,9 @@ static int list_counters(rt_train_state *s, counter out[COUNTERS]) {
       {"best_epoch", &s->best_epoch, NULL},
       {"best_images", &s->best.images, NULL},
       {"best_correct", &s->best.correct, NULL},
+      {"best_correct5", &s->best.correct5, NULL},
       {"best_loss", NULL, &s->best.loss},
+      {"best_ece", NULL, &s->best.ece},
       {"loss_sum", NULL, &s->loss_sum},
       {"correct", &s->correct, NULL},
       {"seen", &s->seen, NULL},
@@ -61,7 +63,9 @@ rt_status rt_train_checkpoint(rt_trainer *t) {
   }
   describe_machine(text[n], TEXT);
   pair[n] = (rt_pair){"machine", text[n]};
-  return rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 1);
+  rt_status s = rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 1);
+  t->saved |= s == RT_OK;
+  return s;
 }
 
 static rt_status read_counters(rt_trainer *t, const rt_file *file, const char *path) {
@@ -84,7 +88,9 @@ static rt_status read_counters(rt_trainer *t, const rt_file *file, const char *p
       state.log_bytes < 0)
     return rt_fail(RT_E_FORMAT, "%s: step %lld of epoch %lld isn't in this run, which has %lld steps an epoch", path,
                    (long long)state.step, (long long)state.epochs, (long long)t->epoch_steps);
-  state.best.top1 = state.best.images ? (double)state.best.correct / (double)state.best.images : 0;
+  double images = state.best.images ? (double)state.best.images : 1;
+  state.best.top1 = (double)state.best.correct / images;
+  state.best.top5 = (double)state.best.correct5 / images;
   t->state = state;
   return RT_OK;
 }
@@ -103,6 +109,7 @@ rt_status rt_train_restore(rt_trainer *t, bool *found) {
   rt_load_options all = {.segments = RT_ALL};
   rt_run_path(&t->run, file_name, path);
   *found = access(path, F_OK) == 0;
+  t->saved = *found;
   if (!*found) return rt_run_rewind(&t->run, 0);
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return s;

@@ -109,7 +109,8 @@ typedef struct rt_trainer {
   rt_score last; /* of the last evaluation */
   rt_listener *listen;
   void *context;
-  bool stop; /* the listener said so */
+  bool saved; /* there is a checkpoint */
+  bool stop;  /* the listener said so */
 } rt_trainer;
 
 /* ---- graphs.c ---- */
