@@ -12,7 +12,7 @@ enum { MOST_SETTINGS = 64, NAME = 40, OWN = 3, EXIT_INTERRUPTED = 130 };
 static bool quiet, as_json;
 static flag flags[MOST_SETTINGS + OWN + 1];
 static char names[MOST_SETTINGS][NAME], helps[MOST_SETTINGS][256];
-static const char *given_texts[MOST_SETTINGS]; /* what was given */
+static const char *values[MOST_SETTINGS]; /* what was given */
 static bool given[MOST_SETTINGS];        /* the same, of those that are false unless given */
 static int n_settings;
 
@@ -29,7 +29,7 @@ static void prepare(void) {
     bool told = !off && *s.fallback;
     snprintf(helps[i], sizeof helps[i], "%s%s%s%s", s.help, told ? " (" : "", told ? s.fallback : "", told ? ")" : "");
     flags[i] = off ? (flag){names[i], FLAG_BOOL, &given[i], NULL, helps[i]}
-                   : (flag){names[i], FLAG_TEXT, &given_texts[i], s.argument, helps[i]};
+                   : (flag){names[i], FLAG_TEXT, &values[i], s.argument, helps[i]};
   }
   flags[n_settings] = (flag){"json", FLAG_BOOL, &as_json, NULL, "what happens, as lines of JSON on standard output"};
   flags[n_settings + 1] = (flag){"quiet", FLAG_BOOL, &quiet, NULL, "only the result"};
@@ -88,7 +88,7 @@ static int run(const char *const *arguments, int n) {
     rt_setting s;
     rt_train_setting(i, &s);
     if (given[i]) pairs[count++] = (rt_pair){s.name, "true"};
-    if (given_texts[i]) pairs[count++] = (rt_pair){s.name, given_texts[i]};
+    if (values[i]) pairs[count++] = (rt_pair){s.name, values[i]};
   }
   progress p = {.quiet = quiet, .json = as_json};
   rt_train_report r;
