@@ -82,7 +82,7 @@ def infer_step(model, x, bf16, how):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--step", choices=["train", "infer"], default="train")
-    p.add_argument("--model", choices=list(torch_models.MODELS), default="resnet18")
+    p.add_argument("--model", default="resnet18")
     p.add_argument("--input", default="3x32x32")
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--classes", type=int, default=10)
@@ -101,7 +101,7 @@ def main():
     torch.manual_seed(0)
     channels_last = a.layout == "channels_last"
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_models.make(a.model, a.classes, a.stem).to(memory_format=memory_format)
+    model = torch_models.make(a.model, a.classes, **({"stem": a.stem} if a.stem != "cifar" else {})).to(memory_format=memory_format)
     x = torch.randn(a.batch, *map(int, a.input.split("x"))).to(memory_format=memory_format)
     target = torch.randint(a.classes, (a.batch,))
     bf16 = a.precision == "bf16"
