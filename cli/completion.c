@@ -56,6 +56,7 @@ static void print_values(const command *c, const flag *f) {
 
 /* Word number `place` of each alternative of a command's arguments, "list | get NAME". */
 static void print_place(const char *arguments, int place) {
+  bool named = false;
   for (const char *p = arguments; *p;) {
     int at = 0;
     for (p += strspn(p, " |["); *p && *p != '|';) {
@@ -64,7 +65,10 @@ static void print_place(const char *arguments, int place) {
         if (is_word(p, n)) printf("%.*s ", (int)n, p);
         if (n == 5 && strncmp(p, "MODEL", n) == 0) print_models();
         if (n == 7 && strncmp(p, "COMMAND", n) == 0) print_commands();
-        if (n == 4 && strncmp(p, "NAME", n) == 0) print_data();
+        if (n == 4 && strncmp(p, "NAME", n) == 0 && !named) {
+          print_data();
+          named = true;
+        }
       }
       p += n;
       p += strspn(p, " ]");

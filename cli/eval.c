@@ -50,8 +50,8 @@ static int print_result_json(const char *path, const rt_network *network, const 
   rt_text_free(text);
   cJSON_AddStringToObject(o, "data", d->kind);
   cJSON_AddStringToObject(o, "split", split_text);
-  while (measured && measured->child)
-    cJSON_AddItemToObject(o, measured->child->string, cJSON_DetachItemViaPointer(measured, measured->child));
+  for (cJSON *item; measured && (item = cJSON_DetachItemViaPointer(measured, measured->child));)
+    cJSON_AddItemToObject(o, item->string, item);
   cJSON_Delete(measured);
   return print_json(o);
 }

@@ -14,6 +14,15 @@ static const flag flags[] = {
     {0},
 };
 
+static int print_written(void) {
+  rt_file *file;
+  rt_status s = rt_file_open(out_path, &file);
+  if (s != RT_OK) return complain(s);
+  int status = print_json(tensors_json(file, out_path));
+  rt_file_free(file);
+  return status;
+}
+
 static int run(const char *const *arguments, int n) {
   (void)n;
   if (!out_path) return complain_usage("export: -o FILE is missing: where to, and in which form");
@@ -24,7 +33,7 @@ static int run(const char *const *arguments, int n) {
   int tensors = rt_file_count(file);
   rt_file_free(file);
   if (s != RT_OK) return complain(s);
-  if (as_json) return inspect_file(out_path, true);
+  if (as_json) return print_written();
   printf("%s: %d tensors\n", out_path, tensors);
   return EXIT_DONE;
 }

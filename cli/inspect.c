@@ -62,8 +62,8 @@ static row describe(const network *net, int i) {
   return r;
 }
 
-static int print_layers(const network *net, const char *model) {
-  cJSON *o = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(o, "layers");
+static void add_layers(cJSON *o, const network *net, const char *model) {
+  cJSON *layers = cJSON_AddArrayToObject(o, "layers");
   double macs = 0;
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
     row r = describe(net, i);
@@ -79,10 +79,9 @@ static int print_layers(const network *net, const char *model) {
   cJSON_AddStringToObject(o, "model", model);
   cJSON_AddNumberToObject(o, "parameters", (double)count_parameters(net->store, NULL));
   cJSON_AddNumberToObject(o, "macs", macs);
-  return print_json(o);
 }
 
-static int print_table(const network *net, const char *model) {
+static void print_table(const network *net, const char *model) {
   double macs = 0;
   printf("%-28s %-22s %-14s %12s %14s\n", "layer", "op", "output", "parameters", "MACs");
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
@@ -95,7 +94,6 @@ static int print_table(const network *net, const char *model) {
   int64_t n = count_parameters(net->store, NULL);
   printf("%s: %lld parameters (%.1f MB in fp32), %.1f million MACs an image\n", model, (long long)n,
          (double)n * 4 / 1e6, macs / 1e6);
-  return EXIT_DONE;
 }
 
 static int print_dot(const network *net) {
@@ -107,24 +105,80 @@ static int print_dot(const network *net) {
   return EXIT_DONE;
 }
 
-static int run(const char *const *arguments, int n) {
-  (void)n;
-  if (strpbrk(arguments[0], "./")) return inspect_file(arguments[0], as_json); /* names of models have neither */
+/* A model of the table, planned for one image of a shape; nothing runs. */
+static rt_status open_model(network *net, const char *model, const char *options, const int64_t *shape, int rank) {
+  rt_plan_options plan = {.kernels = RT_KERNELS_REFERENCE};
   int64_t dim[8] = {1};
-  network net;
-  int rank = parse_shape(input_text, dim + 1, 6);
-  if (!rank) return EXIT_USAGE;
-  rt_plan_options plan = {.kernels = RT_KERNELS_REFERENCE}; /* nothing runs */
-  rt_status s = network_open(&net, arguments[0], options_text, dim + 1, rank, PURPOSE_INSPECT, false, &plan);
-  if (s != RT_OK) return complain(s);
+  rt_status s = network_open(net, model, options, shape, rank, PURPOSE_INSPECT, false, &plan);
+  if (s != RT_OK) return s;
+  for (int i = 0; i < rank; i++) dim[i + 1] = shape[i];
   rt_feed feed = {.name = "x", .rank = rank + 1, .dim = dim};
-  s = rt_plan_bind(net.plan, &feed, 1);
-  int status = s != RT_OK ? complain(s)
-               : as_dot   ? print_dot(&net)
-               : as_json  ? print_layers(&net, arguments[0])
-                          : print_table(&net, arguments[0]);
+  s = rt_plan_bind(net->plan, &feed, 1);
+  if (s != RT_OK) network_close(net);
+  return s;
+}
+
+static int inspect_model(const char *name) {
+  int64_t shape[8];
+  network net;
+  int rank = parse_shape(input_text, shape, 6);
+  if (!rank) return EXIT_USAGE;
+  rt_status s = open_model(&net, name, options_text, shape, rank);
+  if (s != RT_OK) return complain(s);
+  int status = EXIT_DONE;
+  if (as_dot) {
+    status = print_dot(&net);
+  } else if (as_json) {
+    cJSON *o = cJSON_CreateObject();
+    add_layers(o, &net, name);
+    status = print_json(o);
+  } else {
+    print_table(&net, name);
+  }
   network_close(&net);
   return status;
+}
+
+/* The layers of the model that a file says it holds. */
+static rt_status open_told(network *net, const char *path) {
+  rt_network *told;
+  rt_network_info n;
+  rt_status s = rt_network_open(path, NULL, &told);
+  if (s != RT_OK) return s;
+  rt_network_describe(told, &n);
+  const int64_t shape[] = {n.channels, n.height, n.width};
+  s = open_model(net, n.model, n.options, shape, 3);
+  rt_network_free(told);
+  return s;
+}
+
+static int inspect_file(const char *path) {
+  rt_file *file;
+  network net;
+  rt_status s = rt_file_open(path, &file);
+  if (s != RT_OK) return complain(s);
+  const char *model = rt_file_metadata(file, "model");
+  bool told = model && open_told(&net, path) == RT_OK;
+  if (model && !told) fprintf(stderr, "%s: its layers can't be shown: %s\n", PROGRAM, rt_error());
+  int status = EXIT_DONE;
+  if (as_json) {
+    cJSON *o = tensors_json(file, path);
+    if (told) add_layers(o, &net, model);
+    status = print_json(o);
+  } else {
+    if (told) print_table(&net, model);
+    if (told) printf("\n");
+    tensors_print(file, path);
+  }
+  if (told) network_close(&net);
+  rt_file_free(file);
+  return status;
+}
+
+static int run(const char *const *arguments, int n) {
+  (void)n;
+  bool is_path = strpbrk(arguments[0], "./") != NULL; /* names of models have neither */
+  return is_path ? inspect_file(arguments[0]) : inspect_model(arguments[0]);
 }
 
 const command command_inspect = {

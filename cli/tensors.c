@@ -9,7 +9,7 @@ static int64_t elements(const rt_file_info *t) {
   return n;
 }
 
-static int print_json_of(const rt_file *file, const char *path) {
+cJSON *tensors_json(const rt_file *file, const char *path) {
   cJSON *o = cJSON_CreateObject();
   double bytes = 0, count = 0;
   cJSON_AddStringToObject(o, "file", path);
@@ -34,7 +34,7 @@ static int print_json_of(const rt_file *file, const char *path) {
   }
   cJSON_AddNumberToObject(o, "elements", count);
   cJSON_AddNumberToObject(o, "bytes", bytes);
-  return print_json(o);
+  return o;
 }
 
 static void print_shape(const rt_file_info *t) {
@@ -45,7 +45,7 @@ static void print_shape(const rt_file_info *t) {
   printf("%-18s", text);
 }
 
-static int print_table_of(const rt_file *file, const char *path) {
+void tensors_print(const rt_file *file, const char *path) {
   int64_t bytes = 0, count = 0;
   int n = rt_file_count(file);
   printf("%-44s %-5s %-18s %12s\n", "tensor", "dtype", "shape", "bytes");
@@ -64,14 +64,4 @@ static int print_table_of(const rt_file *file, const char *path) {
   }
   printf("%s: %s, %d tensors, %lld numbers, %.1f MB\n", path, rt_file_form(file), n, (long long)count,
          (double)bytes / 1e6);
-  return EXIT_DONE;
-}
-
-int inspect_file(const char *path, bool as_json) {
-  rt_file *file;
-  rt_status s = rt_file_open(path, &file);
-  if (s != RT_OK) return complain(s);
-  int status = as_json ? print_json_of(file, path) : print_table_of(file, path);
-  rt_file_free(file);
-  return status;
 }

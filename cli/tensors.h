@@ -4,6 +4,8 @@
 
 #include "command.h"
 
-int inspect_file(const char *path, bool as_json);
+struct cJSON;
+struct cJSON *tensors_json(const rt_file *file, const char *path);
+void tensors_print(const rt_file *file, const char *path);
 
 #endif
