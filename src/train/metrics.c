@@ -73,7 +73,7 @@ static void add_one(rt_metrics *m, const float *logits, int64_t label) {
     if (logits[c] > logits[taken]) taken = c;
   for (int64_t c = 0; c < m->classes; c++) {
     sum += exp((double)logits[c] - (double)logits[taken]);
-    before += logits[c] > logits[label] || (logits[c] == logits[label] && c < label);
+    before += logits[c] > logits[label] || (c < label && logits[c] == logits[label]);
   }
   double confidence = 1 / sum;
   int b = (int)ceil(confidence * BINS) - 1;

@@ -93,9 +93,9 @@ def check_eval(work, told, bare):
 
     refuses(2, "--data is missing", "eval", told)
     refuses(1, "No such file", "eval", work / "none.pth", *DATA)
-    refuses(2, "no form that is known", "eval", work / "a.png", *DATA)
+    refuses(2, "of no known form", "eval", work / "a.png", *DATA)
     refuses(2, "name one, as in --model", "eval", bare, *DATA)
-    refuses(2, "there is no model mpl (did you mean mlp?)", "eval", bare, *DATA, "--model", "mpl")
+    refuses(2, "there is no model mlpp (did you mean mlp?)", "eval", bare, *DATA, "--model", "mlpp")
     refuses(2, "there is no data set", "eval", told, "--data", "cifar11")
     refuses(2, "--split tset: expected train, validation or test", "eval", told, *DATA, "--split", "tset")
     refuses(2, "--precision fp8: expected auto, fp32 or bf16", "eval", told, *DATA, "--precision", "fp8")
