@@ -32,7 +32,7 @@ struct rt_events {
 
 /* ---- records ---- */
 
-/* CRC-32 with Castagnoli's polynomial, a bit at a time over a table of half bytes: events are few. */
+/* CRC-32 with Castagnoli's polynomial, half a byte at a time: events are few. */
 static uint32_t crc32c(const uint8_t *bytes, size_t n) {
   static const uint32_t table[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
                                      0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,

@@ -124,6 +124,23 @@ def check_eval(work, told, bare):
     refuses(2, "have diverged or are damaged", "eval", work / "nan.safetensors", *DATA)
 
 
+def check_folder(work):
+    """A folder's images are scaled and cut as the file says, unless told otherwise."""
+    for kind in ("ant", "bee", "cat", "dog"):
+        (work / "folder" / kind).mkdir(parents=True)
+        for i in range(3):
+            write_png(work / "folder" / kind / f"{i}.png", 20 + i, 12)
+    write_safetensors(work / "fitted.safetensors", TENSORS, {**METADATA, "resize": f"{SIDE} bicubic"})
+    folder = ("--data", f"imagefolder:{work / 'folder'}", "--data-options")
+    done = run("eval", work / "fitted.safetensors", *folder, "test=1", "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["images"] == 12 and json.loads(done.stdout)["correct"] == 3,
+          f"eval of a folder: {done.stderr}")
+    refuses(2, "0.weight", "eval", work / "fitted.safetensors", *folder, "test=1 size=9")
+    for resize, culprit in (("x memory=0", "shorter=x"), ("8 nearest", "nearest"), ("8\tbicubic\tvalidation=2", None)):
+        write_safetensors(work / "fitted.safetensors", TENSORS, {**METADATA, "resize": resize})
+        refuses(2, culprit or "its metadata \"resize\" is no line", "eval", work / "fitted.safetensors", *folder, "test=1")
+
+
 def check_predict(work, told, bare):
     image = work / "a.png"
     done = run("predict", told, image, image, "--json")
@@ -235,6 +252,7 @@ def main():
         write_safetensors(bare, TENSORS, None)
         write_png(work / "a.png", 20, 12)
         check_eval(work, told, bare)
+        check_folder(work)
         check_predict(work, told, bare)
         check_inspect(told)
         check_metadata(work)
