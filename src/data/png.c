@@ -92,7 +92,7 @@ rt_status rt_png_decode(const uint8_t *bytes, int64_t n, const char *path, rt_im
 static void put_bytes(png_structp png, png_bytep bytes, size_t n) {
   rt_strbuf *out = png_get_io_ptr(png);
   rt_strbuf_put(out, bytes, n);
-  if (out->failed) png_error(png, "it becomes too large");
+  if (out->failed) png_error(png, "no memory for so large a one");
 }
 
 /* To a file, or else to a buffer. */
