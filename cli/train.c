@@ -13,7 +13,7 @@ static bool quiet, as_json;
 static flag flags[MOST_SETTINGS + OWN + 1];
 static char names[MOST_SETTINGS][NAME], helps[MOST_SETTINGS][256];
 static const char *values[MOST_SETTINGS]; /* what was given */
-static bool given[MOST_SETTINGS];        /* the same, of those that are false unless given */
+static bool given[MOST_SETTINGS];         /* the same, of those that are false unless given */
 static int n_settings;
 
 /* A flag a row: "label_smoothing" is --label-smoothing. */

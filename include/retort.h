@@ -608,12 +608,12 @@ typedef bool rt_listener(void *context, const rt_news *news);
 
 typedef struct rt_train_report {
   char directory[1024];
-  int64_t epochs, steps;      /* made */
-  int64_t best_epoch;         /* whose weights model.best.pth has */
-  rt_score validation, test;  /* of those; images is 0 where there is no such split */
-  bool interrupted;           /* the listener said so; resume goes on */
-  bool stopped_early;         /* by patience */
-  double seconds;             /* of training and evaluating, over all resumptions */
+  int64_t epochs, steps;     /* made */
+  int64_t best_epoch;        /* whose weights model.best.pth has */
+  rt_score validation, test; /* of those; images is 0 where there is no such split */
+  bool interrupted;          /* the listener said so; resume goes on */
+  bool stopped_early;        /* by patience */
+  double seconds;            /* of training and evaluating, over all resumptions */
 } rt_train_report;
 
 /* Train a model. Settings that are not given have their defaults; of one given twice the last counts. `listen` may be

@@ -18,7 +18,15 @@ static void describe_machine(char *text, size_t size) {
            rt_kernel_backend(backend, sizeof backend), rt_threads());
 }
 
-enum { COUNTERS = 16, TEXT = 160 };
+/* The data: other images would be another run. Mean and deviation change with every pixel. */
+static void describe_data(const rt_data_info *d, char *text, size_t size) {
+  snprintf(text, size,
+           "%s, %lld training, %lld validation and %lld test images of %lld classes, mean %.9g, deviation %.9g",
+           d->kind, (long long)d->count[RT_TRAIN], (long long)d->count[RT_VALIDATION], (long long)d->count[RT_TEST],
+           (long long)d->classes, (double)d->mean[0], (double)d->deviation[0]);
+}
+
+enum { COUNTERS = 16, PAIRS = COUNTERS + 2, TEXT = 200 };
 
 typedef struct counter {
   const char *key;
@@ -49,8 +57,8 @@ static int list_counters(rt_train_state *s, counter out[COUNTERS]) {
 
 rt_status rt_train_checkpoint(rt_trainer *t) {
   counter list[COUNTERS];
-  char text[COUNTERS][TEXT], path[RT_RUN_PATH];
-  rt_pair pair[COUNTERS];
+  char text[PAIRS][TEXT], path[RT_RUN_PATH];
+  rt_pair pair[PAIRS];
   t->state.seconds = rt_now() - t->began;
   t->state.log_bytes = rt_run_length(&t->run);
   int n = list_counters(&t->state, list);
@@ -63,7 +71,9 @@ rt_status rt_train_checkpoint(rt_trainer *t) {
   }
   describe_machine(text[n], TEXT);
   pair[n] = (rt_pair){"machine", text[n]};
-  rt_status s = rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 1);
+  describe_data(&t->info, text[n + 1], TEXT);
+  pair[n + 1] = (rt_pair){"data", text[n + 1]};
+  rt_status s = rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 2);
   t->saved |= s == RT_OK;
   return s;
 }
@@ -95,6 +105,16 @@ static rt_status read_counters(rt_trainer *t, const rt_file *file, const char *p
   return RT_OK;
 }
 
+static rt_status compare_data(const rt_trainer *t, const rt_file *file, const char *path) {
+  char now[TEXT];
+  const char *then = rt_file_metadata(file, "data");
+  describe_data(&t->info, now, sizeof now);
+  if (!then || strcmp(then, now) == 0) return RT_OK;
+  return rt_fail(RT_E_ARGUMENT,
+                 "%s: the run began with other data (%s) than there are now (%s): bring them back, or begin another",
+                 path, then, now);
+}
+
 static rt_status compare_machine(rt_trainer *t, const rt_file *file) {
   char now[TEXT];
   const char *then = rt_file_metadata(file, "machine");
@@ -113,7 +133,8 @@ rt_status rt_train_restore(rt_trainer *t, bool *found) {
   if (!*found) return rt_run_rewind(&t->run, 0);
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return s;
-  s = read_counters(t, file, path);
+  s = compare_data(t, file, path);
+  if (s == RT_OK) s = read_counters(t, file, path);
   if (s == RT_OK) s = rt_store_load(t->store, file, &all, NULL);
   if (s == RT_OK) s = rt_run_rewind(&t->run, t->state.log_bytes);
   if (s == RT_OK) s = compare_machine(t, file);

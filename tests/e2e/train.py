@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 RETORT = os.path.abspath(os.environ.get("RETORT", "build/release/retort"))
@@ -197,6 +198,38 @@ def fails_well(work):
     refuses(2, "has no settings", "train", "--resume", "--out", full)
 
 
+def png(level):
+    """An 8×8 grey image of one level with a corner in another."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b"".join(b"\0" + bytes([255 - level] * 3 + [level] * 5 if y < 3 else [level] * 8) for y in range(8))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) +
+            chunk(b"IEND", b""))
+
+
+def vanishing_data(work):
+    """A file of the data goes away: the run stops with what it reached, and goes on when the file is back."""
+    images = work / "images"
+    for i in range(3):
+        (images / f"class {i}").mkdir(parents=True)
+        for k in range(40):
+            (images / f"class {i}" / f"{k}.png").write_bytes(png(40 * i + k))
+    arguments = ["train", "--model", "mlp:hidden=8", "--data", f"imagefolder:{images}", "--data-options",
+                 "size=8 shorter=8 channels=1 memory=0", "--augment", "none", "--batch", "16", "--lr", "0.01", "--epochs", "60"]
+    check(run(*arguments, "--out", work / "there").returncode == 0, "a folder of images")
+    gone, log = images / "class 1" / "7.png", work / "gone" / "metrics.jsonl"
+    process = start(*arguments, "--out", work / "gone")
+    while process.poll() is None and not (log.exists() and '"event":"epoch"' in log.read_text()):
+        time.sleep(0.002)
+    gone.rename(images / "away")
+    error = process.communicate(timeout=60)[1]
+    check(process.returncode == 1 and "7.png" in error and "resume" in error and error.count("\n") == 1, f"a vanished image: {error}")
+    refuses(2, "began with other data", "train", "--resume", "--out", work / "gone")
+    (images / "away").rename(gone)
+    check(run("train", "--resume", "--out", work / "gone").returncode == 0 and same_weights(work / "there", work / "gone"),
+          "with the image back the run goes on, to the same weights")
+
+
 def arrays(work):
     """A NaN among the data: named by image. Kinds of data sets that have floats are NumPy's arrays."""
     if "npz" not in run("data", "list").stdout:
@@ -220,7 +253,7 @@ def arrays(work):
 def main():
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        for part in (learns, goes_on, survives_kills, fails_well, arrays):
+        for part in (learns, goes_on, survives_kills, fails_well, vanishing_data, arrays):
             begin = time.monotonic()
             part(work)
             print(f"{part.__name__}: {time.monotonic() - begin:.1f} s")
