@@ -90,8 +90,8 @@ static void print_epoch(const rt_news *n) {
 static void print_line(const rt_news *n) {
   switch (n->kind) {
   case RT_NEWS_BEGIN:
-    printf("%s: %lld epochs of %lld steps%s\n", n->directory, (long long)n->epochs, (long long)n->count,
-           n->step ? ", going on" : "");
+    printf("%s: %lld epoch%s of %lld steps%s\n", n->directory, (long long)n->epochs, n->epochs == 1 ? "" : "s",
+           (long long)n->count, n->step ? ", going on" : "");
     break;
   case RT_NEWS_NOTE: printf("note: %s\n", n->text); break;
   case RT_NEWS_EPOCH: print_epoch(n); break;

@@ -70,7 +70,7 @@ static int report(const rt_train_report *r) {
     return EXIT_INTERRUPTED;
   }
   if (as_json) return EXIT_DONE; /* the last line said it */
-  printf("%lld epochs in %.0f s%s; best is epoch %lld: ", (long long)r->epochs, r->seconds,
+  printf("%lld epoch%s in %.0f s%s; best is epoch %lld: ", (long long)r->epochs, r->epochs == 1 ? "" : "s", r->seconds,
          r->stopped_early ? ", stopped early" : "", (long long)r->best_epoch + 1);
   print_score("validation", &r->validation);
   if (r->validation.images && r->test.images) printf(", ");
