@@ -201,6 +201,7 @@ struct rt_op {
   unsigned row_major_inputs;  /* bit i: whatever the policy, input i (a weight) stays row major */
   unsigned row_major_outputs; /* the same for output i (a weight's gradient) */
   rt_precision_policy precision;
+  bool (*exact)(const void *attr); /* with these options the policy is RT_PRECISION_F32; NULL: never */
   double (*flops)(const rt_type *const *in, const rt_type *out, const void *attr); /* NULL: one per output element */
   const char *const *cases;  /* test cases, NULL-terminated; grammar in tests/table/cases.h */
   const char *const *errors; /* "case => fragment of the sentence" */

@@ -10,6 +10,7 @@ static const rt_option options[] = {
     {"transpose_a", RT_OPT_BOOL, FIELD(transpose_a), "false", .help = "a is …×K×M"},
     {"transpose_b", RT_OPT_BOOL, FIELD(transpose_b), "false", .help = "b is …×N×K"},
     {"f32", RT_OPT_BOOL, FIELD(f32), "false", .help = "f32 result, whatever the inputs"},
+    {"exact", RT_OPT_BOOL, FIELD(exact), "false", .help = "never cast to a lower precision: losses"},
     {0},
 };
 
@@ -128,6 +129,8 @@ static rt_status reference(const rt_call *c) {
   return rt_matmul_reference(&a, &b, NULL, c->out);
 }
 
+static bool exact(const void *attr) { return ((const rt_matmul_attr *)attr)->exact; }
+
 static const char *const cases[] = {
     "x[3,5] x[5,4]",
     "x[17,3] x[17,19] ; transpose_a=true",
@@ -164,6 +167,7 @@ const rt_op rt_op_row_matmul = {
     .grad = grad,
     .reference = reference,
     .precision = RT_PRECISION_LOW,
+    .exact = exact,
     .flops = flops,
     .cases = cases,
     .errors = errors,

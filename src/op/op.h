@@ -39,6 +39,7 @@ typedef struct rt_layer_norm_attr {
 typedef struct rt_matmul_attr {
   bool transpose_a, transpose_b; /* of the last two dimensions */
   bool f32;                      /* an f32 product of bf16 factors: parameter gradients */
+  bool exact;                    /* stays as it is whatever precision its scope is cast to: losses */
 } rt_matmul_attr;
 
 typedef struct rt_pool2d_attr {

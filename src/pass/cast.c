@@ -26,6 +26,7 @@ static bool stays_f32(const rt_node *node, int i) { return i < 32 && (node->op->
 
 static rt_dtype wanted(const rt_pass *pass, const rt_node *node, rt_value *const *in) {
   const casts *c = pass->state;
+  if (node->op->exact && node->op->exact(node->attr)) return RT_F32;
   if (node->op->precision == RT_PRECISION_LOW) return c->low;
   if (node->op->precision == RT_PRECISION_F32) return RT_F32;
   for (int i = 0; i < node->n_in; i++)
