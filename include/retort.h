@@ -288,6 +288,50 @@ RT_API double rt_schedule_value(const rt_schedule *schedule, int64_t step, int64
 RT_API int rt_schedule_count(void);
 RT_API const char *rt_schedule_name(int i);
 
+/* ---- losses: what a student learns from labels and teachers ---- */
+
+typedef enum rt_loss_needs { /* bits */
+  RT_LOSS_STUDENT = 1,       /* the student's logits */
+  RT_LOSS_TEACHER = 2,       /* the teacher's */
+  RT_LOSS_LABELS = 4,
+  RT_LOSS_LAYERS = 8, /* a layer of each */
+} rt_loss_needs;
+
+typedef struct rt_loss_info {
+  const char *name, *formula, *paper;
+  unsigned needs;       /* rt_loss_needs */
+  int least_layers;     /* pairs of layers that it takes at least */
+  bool couples_samples; /* a sample's part depends on the others in the batch: it isn't the same over parts of one */
+} rt_loss_info;
+
+RT_API int rt_loss_count(void);
+RT_API rt_status rt_loss_describe(int i, rt_loss_info *out);
+/* The options a loss takes, a line each: for help. Freed with rt_text_free. */
+RT_API rt_status rt_loss_options_text(const char *name, char **out);
+
+typedef struct rt_layer {
+  const char *name;
+  rt_value *value; /* N×C×H×W, or vectors N×C */
+} rt_layer;
+
+typedef struct rt_loss_inputs {
+  rt_value *student, *teacher; /* logits, N×C */
+  rt_value *labels;            /* s64[N]; for cross_entropy also probabilities, N×C */
+  const rt_layer *student_layer, *teacher_layer;
+  int student_layers, teacher_layers;
+} rt_loss_inputs; /* what no term needs may be missing */
+
+/* The weighted total of n terms "NAME" or "NAME:option=value,option=value", as in "kd:temperature=4,weight=0.7": a
+ * scalar, f32 whatever the networks compute in (f64 where an input is f64). Only the student gets a gradient, and what
+ * some terms train along, variables "adapter.TERM.…". A term is called after its loss, the second of a kind "kd2". Marked
+ * as outputs: "loss.TERM" and "loss.TERM.weighted". Scalar inputs, for schedules: "TERM.weight", "TERM.temperature" and
+ * others whose help says so.
+ *
+ * options (NULL: none): "alpha=0.7 alpha_is=hard" with exactly one hard term (cross_entropy) and one that compares logits
+ * means 0.7·hard + 0.3·soft, with alpha_is=soft 0.3·hard + 0.7·soft; alpha is a scalar input then. */
+RT_API rt_value *rt_loss(rt_graph *graph, const char *const *terms, int n, const char *options,
+                         const rt_loss_inputs *in);
+
 /* ---- models ---- */
 
 RT_API int rt_model_count(void);
