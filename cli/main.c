@@ -72,6 +72,14 @@ static int unknown_flag(const command *c, const char *word) {
                         near ? near : "", near ? "? see " : "see ", PROGRAM, c->name);
 }
 
+/* Options that only the command's own tables know: "--temperature 4". */
+static int offer(const command *c, const char *name, const char *value) {
+  char text[64];
+  snprintf(text, sizeof text, "%.*s", (int)strcspn(name, "="), name);
+  if (!value) return complain_usage("%s: --%s needs a value after it", c->name, text);
+  return c->other(text, value);
+}
+
 static int run_command(const command *c, int argc, char **argv) {
   const char *positional[MOST_ARGUMENTS];
   int n = 0;
@@ -89,8 +97,13 @@ static int run_command(const command *c, int argc, char **argv) {
     }
     const char *name = word + 2, *equals = strchr(name, '=');
     const flag *f = find_flag(c, name, equals ? (size_t)(equals - name) : strlen(name));
-    if (!f) return unknown_flag(c, argv[i]);
     const char *value = equals ? equals + 1 : NULL;
+    if (!f && c->other) {
+      if (!value && ++i < argc) value = argv[i];
+      if (offer(c, name, value) != EXIT_DONE) return EXIT_USAGE;
+      continue;
+    }
+    if (!f) return unknown_flag(c, argv[i]);
     if (f->kind == FLAG_BOOL && value) return complain_usage("%s: --%s takes no value", c->name, f->name);
     if (f->kind != FLAG_BOOL && !value && ++i < argc) value = argv[i];
     if (f->kind != FLAG_BOOL && !value)
