@@ -89,26 +89,14 @@ static void find_layer(rt_trainer *t, const rt_train_feeds *feeds, char *text, s
   rt_graph_free(g);
 }
 
-/* Images that hold what is no number. */
-static bool find_image(const rt_trainer *t, const rt_batch *b, char *text, size_t size) {
-  int64_t each = t->info.channels * t->info.height * t->info.width;
-  for (int64_t i = 0; i < b->n; i++)
-    for (int64_t k = 0; k < each; k++)
-      if (!isfinite(b->x[i * each + k])) {
-        snprintf(text, size, "image %lld of %s holds a value that isn't finite", (long long)b->id[i], t->info.kind);
-        return true;
-      }
-  return false;
-}
-
-rt_status rt_train_diagnose(rt_trainer *t, const rt_batch *batch, const rt_train_feeds *feeds, double loss) {
+rt_status rt_train_diagnose(rt_trainer *t, const rt_train_feeds *feeds, double loss) {
   char where[640];
-  bool data = find_image(t, batch, where, sizeof where);
-  if (!data) find_layer(t, feeds, where, sizeof where);
+  find_layer(t, feeds, where, sizeof where);
   const char *what = isnan(loss) ? "nan" : isinf(loss) ? "infinite" : "finite, and a gradient is not";
-  return rt_fail(RT_E_DIVERGED,
-                 "step %lld (epoch %lld): the loss (cross_entropy) is %s: %s. The step was not made; %s%s%s",
-                 (long long)t->state.step + 1, (long long)t->state.epochs + 1, what, where,
-                 t->saved ? "the last good checkpoint stays in " : "there is no checkpoint yet in ", t->run.path,
-                 data ? "" : ". A smaller lr, a longer warm-up or clip=1 may help");
+  return rt_fail(
+      RT_E_DIVERGED,
+      "step %lld (epoch %lld): the loss (cross_entropy) is %s: %s. The step was not made; %s%s. A smaller lr, a "
+      "longer warm-up or clip=1 may help",
+      (long long)t->state.step + 1, (long long)t->state.epochs + 1, what, where,
+      t->saved ? "the last good checkpoint stays in " : "there is no checkpoint yet in ", t->run.path);
 }

@@ -45,10 +45,21 @@ static rt_status open_loaders(rt_trainer *t) {
   return t->info.count[RT_VALIDATION] ? rt_loader_new(t->data, RT_VALIDATION, plain, NULL, &t->validation) : RT_OK;
 }
 
+/* One value that is no number makes the mean, and with it every image, none. */
+static rt_status check_values(const rt_data *d) {
+  int64_t each = rt_data_pixels(d), n = d->value ? rt_data_samples(d) * each : 0;
+  for (int64_t i = 0; i < n; i++)
+    if (!isfinite(d->value[i]))
+      return rt_fail(RT_E_RANGE, "train: image %lld of %s holds a value that isn't finite: mend it, or leave it out",
+                     (long long)(i / each), d->row->name);
+  return RT_OK;
+}
+
 static rt_status open_data(rt_trainer *t) {
   rt_train_settings *o = &t->o;
   const char *options = rt_arena_text(&t->arena, "validation=%.9g %s", o->validation, o->data_options);
   rt_status s = options ? rt_data_open(o->data, options, &t->data) : RT_E_MEMORY;
+  if (s == RT_OK) s = check_values(t->data);
   if (s != RT_OK) return s;
   rt_data_describe(t->data, &t->info);
   s = rt_settings_resolve(o, &t->info, &t->arena);

@@ -134,7 +134,7 @@ typedef struct rt_train_feeds {
 } rt_train_feeds;
 
 /* RT_E_DIVERGED, with what went wrong in the step that these feeds made. */
-rt_status rt_train_diagnose(rt_trainer *t, const rt_batch *batch, const rt_train_feeds *feeds, double loss);
+rt_status rt_train_diagnose(rt_trainer *t, const rt_train_feeds *feeds, double loss);
 
 /* ---- state.c ---- */
 

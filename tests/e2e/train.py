@@ -246,7 +246,7 @@ def arrays(work):
     with zipfile.ZipFile(work / "nan.npz", "w") as z:
         z.writestr("X.npy", npy("<f4", (200, 1, 4, 4), struct.pack("<3200f", *x)))
         z.writestr("y.npy", npy("<i8", (200,), struct.pack("<200q", *(i % 3 for i in range(200)))))
-    refuses(1, "image 77 of npz", "train", "--model", "mlp", "--data", f"npz:{work / 'nan.npz'}", "--data-options", "validation=0 test=0",
+    refuses(2, "image 77 of npz", "train", "--model", "mlp", "--data", f"npz:{work / 'nan.npz'}", "--data-options", "validation=0 test=0",
             "--batch", "32", "--out", work / "nan")
 
 
