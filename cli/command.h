@@ -28,9 +28,10 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, MOST_ARGUMENTS = 1024 };
 typedef struct command {
   const char *name, *arguments, *summary, *example;
   const flag *flags;
-  void (*prepare)(void); /* fills flags that are read off a table of the library's, before they are looked at; or NULL */
+  void (*prepare)(
+      void); /* fills flags that are read off a table of the library's, before they are looked at; or NULL */
   int (*other)(const char *name, const char *value); /* takes "--name value" that isn't in flags; NULL: refused */
-  int least, most; /* positional arguments */
+  int least, most;                                   /* positional arguments */
   int (*run)(const char *const *arguments, int n);
 } command;
 

@@ -79,7 +79,8 @@ static bool join_term(const char *name) {
   char options[sizeof term];
   snprintf(options, sizeof options, "%s", term);
   bool colon = strchr(name, ':') != NULL;
-  int n = snprintf(term, sizeof term, "%s%s%s", name, *options && !colon ? ":" : "", colon ? options : options + !!*options);
+  int n = snprintf(term, sizeof term, "%s%s%s", name, *options && !colon ? ":" : "",
+                   colon ? options : options + !!*options);
   return n < (int)sizeof term;
 }
 
@@ -171,8 +172,8 @@ static int run_loss(const char *const *arguments, int n) {
   int status = loss_run_open(&run, term, &files, with_gradient || out_path, reference);
   if (status != EXIT_DONE) return status;
   status = out_path && run.gradients != 1
-                   ? complain_usage("loss: --out holds one array, but there are %d gradients", run.gradients)
-                   : print_results(&run);
+               ? complain_usage("loss: --out holds one array, but there are %d gradients", run.gradients)
+               : print_results(&run);
   loss_run_close(&run);
   return status;
 }

@@ -15,8 +15,7 @@ void loss_run_close(loss_run *run) {
 /* ---- files ---- */
 
 static int read_from(rt_file *file, const char *path, loss_array *a) {
-  if (rt_file_count(file) != 1)
-    return complain_usage("%s: expected one array, found %d", path, rt_file_count(file));
+  if (rt_file_count(file) != 1) return complain_usage("%s: expected one array, found %d", path, rt_file_count(file));
   rt_status s = rt_file_entry(file, 0, &a->info);
   if (s != RT_OK) return complain(s);
   for (int d = 0; d < a->info.rank; d++) a->dim[d] = a->info.dim[d];
@@ -51,7 +50,7 @@ static int widen(loss_array *a) {
   int64_t *wide = malloc((size_t)n * sizeof *wide + 1);
   if (!wide) return complain_usage("%s: out of memory", a->info.name);
   for (int64_t i = 0; i < n; i++)
-    wide[i] = from == RT_S32 ? ((const int32_t *)a->data)[i]
+    wide[i] = from == RT_S32  ? ((const int32_t *)a->data)[i]
               : from == RT_U8 ? ((const uint8_t *)a->data)[i]
                               : ((const int8_t *)a->data)[i];
   free(a->data);

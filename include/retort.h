@@ -290,11 +290,11 @@ RT_API const char *rt_schedule_name(int i);
 
 /* ---- losses: what a student learns from labels and teachers ---- */
 
-typedef enum rt_loss_needs { /* bits */
-  RT_LOSS_STUDENT = 1,       /* the student's logits */
-  RT_LOSS_TEACHER = 2,       /* the teacher's */
-  RT_LOSS_LABELS = 4,
-  RT_LOSS_LAYERS = 8, /* a layer of each */
+typedef enum rt_loss_needs {                      /* bits */
+                             RT_LOSS_STUDENT = 1, /* the student's logits */
+                             RT_LOSS_TEACHER = 2, /* the teacher's */
+                             RT_LOSS_LABELS = 4,
+                             RT_LOSS_LAYERS = 8, /* a layer of each */
 } rt_loss_needs;
 
 typedef struct rt_loss_info {

@@ -35,7 +35,8 @@ rt_value *rt_crd_samples(const rt_loss_build *b, rt_value *log_p, double negativ
   double noise = negatives / images, log_bound = log(noise + 1e-7);
   /* −ln P/(P + c) = softplus(ln c − ln P); −ln (m/n)/(P + c) = ln c − ln (m/n) + softplus(ln P − ln c) */
   rt_value *over = rt_loss_sub(b, log_p, rt_loss_number(b, log_bound));
-  rt_value *positive = rt_loss_op(b, "slice", over, "axis=1 end=1"), *negative = rt_loss_op(b, "slice", over, "axis=1 start=1");
+  rt_value *positive = rt_loss_op(b, "slice", over, "axis=1 end=1"),
+           *negative = rt_loss_op(b, "slice", over, "axis=1 start=1");
   positive = rt_loss_softplus(b, rt_loss_op(b, "neg", positive, NULL));
   negative = rt_loss_add(b, rt_loss_softplus(b, negative), rt_loss_number(b, log_bound - log(noise)));
   return rt_loss_add(b, rt_loss_op(b, "sum", positive, "axes=1"), rt_loss_op(b, "sum", negative, "axes=1"));
@@ -53,20 +54,20 @@ static side embed(const rt_loss_build *b, const rt_loss_pair *pair, int which, c
   int64_t in = rt_loss_dim(b, x, 1, "the channels of a layer");
   if (b->graph->status != RT_OK) return (side){0};
   rt_init init = {RT_INIT_NORMAL, 0, 1 / sqrt((double)in)}, random = {RT_INIT_NORMAL, 0, 1};
-  rt_value *weight =
-      rt_loss_parameter(b, rt_loss_text(b, "%s.weight", name), 2, (int64_t[]){o->width, in}, init);
+  rt_value *weight = rt_loss_parameter(b, rt_loss_text(b, "%s.weight", name), 2, (int64_t[]){o->width, in}, init);
   rt_value *queue = statistic(b, name, "queue", 2, (int64_t[]){o->queue, o->width}, random);
   rt_value *mean = rt_loss_op(b, "mean", x, "axes=2,3");
   side s = {.now = rt_loss_unit(b, rt_loss_product(b, mean, weight), "1"), .queue = rt_loss_unit(b, queue, "1")};
   rt_value *next = rt_loss_op2(b, "concat", rt_loss_op(b, "detach", s.now, NULL), s.queue, "axis=0");
-  rt_loss_op2(b, "assign", queue,
-              rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)), NULL);
+  rt_loss_op2(b, "assign", queue, rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)),
+              NULL);
   return s;
 }
 
 /* ln Z of this direction, set by the first batch. */
 static rt_value *log_z(const rt_loss_build *b, const char *name, rt_value *x, int64_t images) {
-  rt_value *kept = statistic(b, name, "log_z", 0, NULL, (rt_init){0}), *set = statistic(b, name, "log_z_set", 0, NULL, (rt_init){0});
+  rt_value *kept = statistic(b, name, "log_z", 0, NULL, (rt_init){0}),
+           *set = statistic(b, name, "log_z_set", 0, NULL, (rt_init){0});
   rt_value *mean = rt_loss_op(b, "mean", rt_loss_op(b, "exp", rt_loss_op(b, "detach", x, NULL), NULL), NULL);
   rt_value *found = rt_loss_add(b, rt_loss_op(b, "log", mean, NULL), rt_loss_number(b, log((double)images)));
   rt_value *unset = rt_loss_sub(b, rt_loss_number(b, 1), set);

@@ -30,8 +30,8 @@ static void check_logits(const rt_loss_build *b, const rt_value *v, const char *
 
 static void check_batch(const rt_loss_build *b, const rt_value *s, const rt_value *t, const char *what) {
   if (rt_dims_conflict(s->type.dim[0], t->type.dim[0]))
-    rt_loss_fail(b, RT_E_SHAPE, "%s: the student has %lld samples, the teacher %lld", what,
-                 (long long)s->type.dim[0], (long long)t->type.dim[0]);
+    rt_loss_fail(b, RT_E_SHAPE, "%s: the student has %lld samples, the teacher %lld", what, (long long)s->type.dim[0],
+                 (long long)t->type.dim[0]);
 }
 
 static void take_logits(rt_loss_build *b, const rt_loss_row *row, const rt_loss_inputs *in) {

@@ -9,8 +9,10 @@ typedef struct jsd_options {
 } jsd_options;
 
 #define TEMPERATURE \
-  { "temperature", RT_OPT_FLOAT, offsetof(jsd_options, temperature), "1", \
-    .help = "softness of the targets, above 0; may be scheduled" }
+  { \
+    "temperature", RT_OPT_FLOAT, offsetof(jsd_options, temperature), "1", \
+        .help = "softness of the targets, above 0; may be scheduled" \
+  }
 
 static const rt_option options[] = {
     RT_LOSS_OPTION_WEIGHT,
@@ -29,8 +31,8 @@ static rt_value *log_sum(const rt_loss_build *b, rt_value *x, rt_value *y) {
 static rt_value *divergence(const rt_loss_build *b, rt_value *s, rt_value *t, double beta) {
   if (beta == 0) return rt_loss_kl(b, t, s);
   if (beta == 1) return rt_loss_kl(b, s, t);
-  rt_value *m = log_sum(b, rt_loss_add(b, s, rt_loss_number(b, log1p(-beta))),
-                        rt_loss_add(b, t, rt_loss_number(b, log(beta))));
+  rt_value *m =
+      log_sum(b, rt_loss_add(b, s, rt_loss_number(b, log1p(-beta))), rt_loss_add(b, t, rt_loss_number(b, log(beta))));
   return rt_loss_add(b, rt_loss_mul(b, rt_loss_kl(b, t, m), rt_loss_number(b, beta)),
                      rt_loss_mul(b, rt_loss_kl(b, s, m), rt_loss_number(b, 1 - beta)));
 }

@@ -140,10 +140,11 @@ static rt_status check_alpha(const total_options *o, const term *terms, int n) {
   if (o->alpha < 0)
     return o->alpha_is == ALPHA_UNSAID ? RT_OK : rt_fail(RT_E_ARGUMENT, "alpha_is is given, but no alpha from 0 to 1");
   if (o->alpha_is == ALPHA_UNSAID)
-    return rt_fail(RT_E_ARGUMENT,
-                   "alpha=%g alone has two readings: alpha_is=hard means %g·hard + %g·soft, alpha_is=soft means %g·hard "
-                   "+ %g·soft. Say which, or give each term its weight",
-                   o->alpha, o->alpha, 1 - o->alpha, 1 - o->alpha, o->alpha);
+    return rt_fail(
+        RT_E_ARGUMENT,
+        "alpha=%g alone has two readings: alpha_is=hard means %g·hard + %g·soft, alpha_is=soft means %g·hard "
+        "+ %g·soft. Say which, or give each term its weight",
+        o->alpha, o->alpha, 1 - o->alpha, 1 - o->alpha, o->alpha);
   int hard = 0, soft = 0;
   for (int i = 0; i < n; i++) {
     hard += is_hard(terms[i].row);
@@ -153,10 +154,11 @@ static rt_status check_alpha(const total_options *o, const term *terms, int n) {
                      terms[i].name, terms[i].options->weight, o->alpha);
   }
   if (n != 2 || hard != 1 || soft != 1)
-    return rt_fail(RT_E_ARGUMENT,
-                   "alpha is for exactly one hard term (cross_entropy) and one soft term (kd, dkd …), found %d hard and "
-                   "%d soft among %d; give each term its weight",
-                   hard, soft, n);
+    return rt_fail(
+        RT_E_ARGUMENT,
+        "alpha is for exactly one hard term (cross_entropy) and one soft term (kd, dkd …), found %d hard and "
+        "%d soft among %d; give each term its weight",
+        hard, soft, n);
   return RT_OK;
 }
 
@@ -188,7 +190,8 @@ static rt_value *build_all(rt_graph *g, term *terms, int n, const total_options 
 
 rt_value *rt_loss(rt_graph *g, const char *const *texts, int n, const char *options, const rt_loss_inputs *in) {
   if (rt_graph_status(g) != RT_OK) return NULL;
-  if (n < 1) return rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "a loss needs at least one term, as in \"cross_entropy\""));
+  if (n < 1)
+    return rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "a loss needs at least one term, as in \"cross_entropy\""));
   term *terms = rt_arena_alloc(&g->arena, (size_t)n * sizeof *terms);
   if (!terms) return rt_graph_failed(g, RT_E_MEMORY);
   total_options o = {0};

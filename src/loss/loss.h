@@ -43,7 +43,7 @@ typedef struct rt_loss_row {
   rt_loss_value (*build)(const rt_loss_build *b, const void *options);
 } rt_loss_row;
 
-const rt_loss_row *rt_loss_at(int i); /* NULL past the end */
+const rt_loss_row *rt_loss_at(int i);              /* NULL past the end */
 const rt_loss_row *rt_loss_find(const char *name); /* NULL, with the sentence set, where there is none */
 
 #endif

@@ -27,8 +27,8 @@ static rt_value *masked(const rt_loss_build *b, const rt_loss_pair *pair, rt_val
   rt_value *in[] = {rt_loss_op2(b, "expand_to", rt_loss_number(b, 1), places, NULL), rt_scalar(g, rate),
                     rt_input(g, "dropout_seed", RT_S64, 0, NULL), rt_input(g, "step", RT_S64, 0, NULL)};
   const char *name = rt_loss_text(b, "%s.%s.mask", b->node, pair->name);
-  rt_value *kept = rt_apply(g, "dropout", name, in, 4,
-                            rt_loss_text(b, "stream=%lld", (long long)(rt_hash_text(name) >> 1)));
+  rt_value *kept =
+      rt_apply(g, "dropout", name, in, 4, rt_loss_text(b, "stream=%lld", (long long)(rt_hash_text(name) >> 1)));
   return rt_loss_mul(b, x, rt_loss_mul(b, kept, rt_loss_number(b, 1 - rate)));
 }
 

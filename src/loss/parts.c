@@ -92,12 +92,13 @@ rt_value *rt_loss_kl(const rt_loss_build *b, rt_value *log_p, rt_value *log_q) {
   return rt_loss_op(b, "sum", rt_loss_mul(b, p, rt_loss_sub(b, log_p, log_q)), "axes=1");
 }
 
-/* −ln softmax of the pair (0, x), at 0. */
+/* (x + |x|)/2 + ln(1 + exp(−|x|)): half of relu's slope at 0 is softplus's. */
 rt_value *rt_loss_softplus(const rt_loss_build *b, rt_value *x) {
-  rt_value *last = rt_loss_op(b, "reshape", x, "shape=0,0,1");
-  rt_value *zero = rt_loss_op2(b, "expand_to", rt_loss_number(b, 0), last, NULL);
-  rt_value *pair = rt_loss_op(b, "log_softmax", rt_loss_op2(b, "concat", zero, last, "axis=2"), NULL);
-  return rt_loss_op(b, "neg", rt_loss_op(b, "sum", rt_loss_op(b, "slice", pair, "axis=2 end=1"), "axes=2"), NULL);
+  rt_value *negative = rt_loss_op(b, "relu", rt_loss_op(b, "neg", x, NULL), NULL);
+  rt_value *size = rt_loss_add(b, rt_loss_op(b, "relu", x, NULL), negative);
+  rt_value *small = rt_loss_op(b, "exp", rt_loss_op(b, "neg", size, NULL), NULL);
+  rt_value *bend = rt_loss_op(b, "log", rt_loss_add(b, small, rt_loss_number(b, 1)), NULL);
+  return rt_loss_add(b, rt_loss_mul(b, rt_loss_add(b, x, size), rt_loss_number(b, 0.5)), bend);
 }
 
 /* The number added under the root is far below every square that matters, and above the least f32. */

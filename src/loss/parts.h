@@ -5,11 +5,15 @@
 #include "loss/loss.h"
 
 #define RT_LOSS_OPTION_WEIGHT \
-  { "weight", RT_OPT_FLOAT, offsetof(rt_loss_options, weight), .fallback = "1", .max = 1e18, \
-    .help = "factor of this term; may be scheduled" }
+  { \
+    "weight", RT_OPT_FLOAT, offsetof(rt_loss_options, weight), .fallback = "1", .max = 1e18, \
+                                                               .help = "factor of this term; may be scheduled" \
+  }
 #define RT_LOSS_OPTION_LAYERS \
-  { "layers", RT_OPT_TEXT, offsetof(rt_loss_options, layers), .fallback = "", \
-    .help = "STUDENT:TEACHER, pairs joined by +; left out: all layers given, in order" }
+  { \
+    "layers", RT_OPT_TEXT, offsetof(rt_loss_options, layers), \
+        .fallback = "", .help = "STUDENT:TEACHER, pairs joined by +; left out: all layers given, in order" \
+  }
 
 /* Options of rows that have nothing but these two. */
 extern const rt_option rt_loss_layer_options[];
@@ -47,7 +51,7 @@ rt_value *rt_loss_mean_samples(const rt_loss_build *b, rt_value *x);
 rt_value *rt_loss_log_soft(const rt_loss_build *b, rt_value *x, rt_value *temperature);
 /* Σ_c p·(ln p − ln q) from logarithms N×C: N. */
 rt_value *rt_loss_kl(const rt_loss_build *b, rt_value *log_p, rt_value *log_q);
-/* ln(1 + exp(x)) of M×K, for any x. */
+/* ln(1 + exp(x)), for any x. */
 rt_value *rt_loss_softplus(const rt_loss_build *b, rt_value *x);
 /* x divided by its Euclidean norm over the axes, given as "2,3"; zeros stay zeros. */
 rt_value *rt_loss_unit(const rt_loss_build *b, rt_value *x, const char *axes);

@@ -22,8 +22,7 @@ static rt_loss_value build_distance(const rt_loss_build *b, const void *given) {
   (void)given;
   for (int i = 0; i < b->pairs; i++) {
     const rt_loss_pair *p = &b->pair[i];
-    rt_value *sum =
-        rt_loss_op2(b, "smooth_l1_loss", relative(b, p->student), relative(b, p->teacher), NULL);
+    rt_value *sum = rt_loss_op2(b, "smooth_l1_loss", relative(b, p->student), relative(b, p->teacher), NULL);
     total = rt_loss_more(b, total, quotient(sum));
   }
   return total;

@@ -34,70 +34,87 @@ static void grad(rt_grad *c) {
     c->dx[0] = rt_emit(c->graph, RT_OP(angle_loss_backward), NULL, NULL, 3, c->dy[0], in[0], in[1]);
 }
 
+/* 1/d beside every d, 0 for 0, so that a corner with a side of length 0 has the cosine 0. */
+typedef struct sides {
+  double *d, *inverse; /* n×n */
+} sides;
+
 typedef struct triples {
   int64_t n;
   double scale;
-  const double *d, *target; /* n×n */
-  double *to;               /* n: sums by corner, or n×n: the gradient */
+  sides x, target;
+  double *to; /* n: sums by corner, or n×n: the gradient */
 } triples;
 
-/* a and b are the sides at the corner, c the one across. */
-static double cosine(double a, double b, double c) {
-  return a > 0 && b > 0 ? (a * a + b * b - c * c) / (2 * a * b) : 0;
+/* a and b number the sides at the corner, c the one across. */
+static double cosine(const sides *s, int64_t a, int64_t b, int64_t c) {
+  const double *d = s->d;
+  return 0.5 * (d[a] * d[a] + d[b] * d[b] - d[c] * d[c]) * s->inverse[a] * s->inverse[b];
 }
 
-static double difference(const triples *t, int64_t i, int64_t j, int64_t k) {
-  int64_t n = t->n, a = i * n + j, b = i * n + k, c = j * n + k;
-  return cosine(t->d[a], t->d[b], t->d[c]) - cosine(t->target[a], t->target[b], t->target[c]);
-}
-
-static void add_up(void *context, int64_t begin, int64_t end) {
-  const triples *t = context;
-  for (int64_t i = begin; i < end; i++)
-    for (int64_t j = 0; j < t->n; j++)
-      for (int64_t k = 0; k < t->n; k++) {
-        double v = fabs(difference(t, i, j, k));
-        t->to[i] += v < 1 ? v * v / 2 : v - 0.5;
-      }
+static double huber(double v) {
+  double a = fabs(v);
+  return a < 1 ? a * a / 2 : a - 0.5;
 }
 
 static double slope(double v) { return v > 1 ? 1 : v < -1 ? -1 : v; } /* NaN stays */
 
-/* cos by its first side; with the sides exchanged, by its second. */
-static double by_side(double a, double b, double c) {
-  return a > 0 && b > 0 ? 1 / b - cosine(a, b, c) / a : 0;
+static void add_up(void *context, int64_t begin, int64_t end) {
+  const triples *t = context;
+  for (int64_t i = begin, n = t->n; i < end; i++)
+    for (int64_t j = 0; j < n; j++)
+      for (int64_t k = 0; k < n; k++) {
+        int64_t a = i * n + j, b = i * n + k, c = j * n + k;
+        t->to[i] += huber(cosine(&t->x, a, b, c) - cosine(&t->target, a, b, c));
+      }
 }
 
-static double by_across(double a, double b, double c) { return a > 0 && b > 0 ? -c / (a * b) : 0; }
+/* A corner's part in the gradient of its first side; with a and b exchanged, of its second. */
+static double by_side(const triples *t, int64_t a, int64_t b, int64_t c) {
+  double cos = cosine(&t->x, a, b, c), v = slope(cos - cosine(&t->target, a, b, c));
+  return v * (t->x.inverse[b] - cos * t->x.inverse[a]);
+}
 
-/* d[p, q] is the first side of the corner p with any k, its second side, and the one across from any corner i. */
+static double by_across(const triples *t, int64_t a, int64_t b, int64_t c) {
+  double v = slope(cosine(&t->x, a, b, c) - cosine(&t->target, a, b, c));
+  return -v * t->x.d[c] * t->x.inverse[a] * t->x.inverse[b];
+}
+
+/* d[p, q] is the first side of the corner p with any k, its second side, and the one across from any corner k. */
 static void gather_slopes(void *context, int64_t begin, int64_t end) {
   const triples *t = context;
-  const double *d = t->d;
   int64_t n = t->n;
   for (int64_t p = begin; p < end; p++)
     for (int64_t q = 0; q < n; q++) {
-      double side = d[p * n + q], sum = 0;
-      for (int64_t k = 0; k < n; k++) {
-        double other = d[p * n + k];
-        sum += slope(difference(t, p, q, k)) * by_side(side, other, d[q * n + k]);
-        sum += slope(difference(t, p, k, q)) * by_side(side, other, d[k * n + q]);
-        sum += slope(difference(t, k, p, q)) * by_across(d[k * n + p], d[k * n + q], side);
-      }
-      t->to[p * n + q] = t->scale * sum;
+      int64_t side = p * n + q;
+      double sum = 0;
+      for (int64_t k = 0; t->x.d[side] > 0 && k < n; k++)
+        sum += by_side(t, side, p * n + k, q * n + k) + by_side(t, side, p * n + k, k * n + q) +
+               by_across(t, k * n + p, k * n + q, side);
+      t->to[side] = t->scale * sum;
     }
 }
 
+static sides measure(const rt_tensor *d) {
+  sides s = {rt_dense(d), rt_dense_zero(d)};
+  for (int64_t i = 0; s.d && s.inverse && i < rt_tensor_elements(d); i++) s.inverse[i] = s.d[i] > 0 ? 1 / s.d[i] : 0;
+  return s;
+}
+
+static void release(sides *s) {
+  rt_free(s->d);
+  rt_free(s->inverse);
+}
+
 static rt_status run(const rt_call *c, int first, rt_body *body, const rt_tensor *like, double **to) {
-  double *d = rt_dense(c->in[first]), *target = rt_dense(c->in[first + 1]);
-  *to = rt_dense_zero(like);
-  bool ready = d && target && *to;
-  if (ready) {
-    triples t = {.n = c->in[first]->dim[0], .scale = first ? rt_load(c->in[0], 0) : 1, d, target, *to};
-    rt_parallel_for(t.n, 1, body, &t);
-  }
-  rt_free(d);
-  rt_free(target);
+  triples t = {.n = c->in[first]->dim[0], .scale = first ? rt_load(c->in[0], 0) : 1};
+  t.x = measure(c->in[first]);
+  t.target = measure(c->in[first + 1]);
+  t.to = *to = rt_dense_zero(like);
+  bool ready = t.x.d && t.x.inverse && t.target.d && t.target.inverse && t.to;
+  if (ready) rt_parallel_for(t.n, 1, body, &t);
+  release(&t.x);
+  release(&t.target);
   return ready ? RT_OK : RT_E_MEMORY;
 }
 
@@ -122,9 +139,7 @@ static rt_status reference_backward(const rt_call *c) {
 
 static double cube(const rt_type *t, double each) { return each * (double)rt_type_elements(t) * (double)t->dim[0]; }
 static double flops(const rt_type *const *in, const rt_type *out, const void *attr) { return cube(in[0], 15); }
-static double flops_backward(const rt_type *const *in, const rt_type *out, const void *attr) {
-  return cube(in[1], 60);
-}
+static double flops_backward(const rt_type *const *in, const rt_type *out, const void *attr) { return cube(in[1], 60); }
 
 static const char *const cases[] = {"x[5,5]+ x[5,5]+!", "x[1,1]+ x[1,1]+!", "x[7,7]+ x[7,7]=0!", "x[3,3]~+ x[3,3]+!",
                                     NULL};

@@ -28,7 +28,8 @@ static rt_status reference(const rt_call *c) {
 
 static const char *const cases[] = {"s64[5]<7 x[5,7]!", "s32[1]<2 x[1,2]!", "s64[3]<1 x[3,1]!", NULL};
 static const char *const errors[] = {"s64[5]<7 x[4,7] ; => dimension 0 of like is expected 5",
-                                     "x[5] x[5,7] ; => expected label", "s64[5]<7 x[5] ; => like must have rank 2", NULL};
+                                     "x[5] x[5,7] ; => expected label", "s64[5]<7 x[5] ; => like must have rank 2",
+                                     NULL};
 
 const rt_op rt_op_row_one_hot = {
     .name = "one_hot",

@@ -96,8 +96,8 @@ static rt_value *build(fixture *f, const char *const *terms, int n, const char *
   rt_value *in[ARRAYS];
   rt_dim batch = rt_symbol(g, "batch");
   for (int a = 0; a < ARRAYS; a++)
-    in[a] = rt_input(g, array_name[a], f->dtype, p->rank[a],
-                     (rt_dim[]){batch, p->dim[a][1], p->dim[a][2], p->dim[a][3]});
+    in[a] =
+        rt_input(g, array_name[a], f->dtype, p->rank[a], (rt_dim[]){batch, p->dim[a][1], p->dim[a][2], p->dim[a][3]});
   rt_layer student[] = {{"a", in[FS0]}, {"b", in[FS1]}}, teacher[] = {{"a", in[FT0]}, {"b", in[FT1]}};
   rt_loss_inputs inputs = {in[S], in[T], rt_input(g, "y", RT_S64, 1, &batch), student, teacher, 2, 2};
   rt_value *loss = rt_loss(g, terms, n, options, &inputs);
@@ -443,7 +443,7 @@ static void extreme_logits(void **state) {
         const char *one = term;
         double wide = value(&p, RT_F64, RT_KERNELS_REFERENCE, &one, 1, NULL);
         double found = value(&p, RT_F32, RT_KERNELS_AUTO, &one, 1, NULL);
-        if (fabs(found - wide) > 1e-3 * (fabs(wide) + (t == 4 ? 1e3 : 1)))
+        if (fabs(found - wide) > 1e-3 * (fabs(wide) + (t == 4 ? 50 : 1)))
           fail_msg("%s at logits of %g: f64 %g, f32 %g", term, scales[k], wide, found);
       }
   }
@@ -507,7 +507,8 @@ static void parts_of_a_batch(void **state) {
 static void schedules(void **state) {
   problem p;
   golden_problem(&p);
-  const char *terms[] = {"kd:temperature=2,weight=3", "cross_entropy"}, *other[] = {"kd:temperature=5", "cross_entropy"};
+  const char *terms[] = {"kd:temperature=2,weight=3", "cross_entropy"},
+             *other[] = {"kd:temperature=5", "cross_entropy"};
   fixture f = begin(&p, RT_F32);
   build(&f, terms, 2, NULL);
   OK(rt_graph_status(f.graph));
@@ -581,7 +582,9 @@ static void refuse(const problem *p, const char *const *terms, int n, const char
   end(&f);
 }
 
-static void refuse_one(const problem *p, const char *term, const char *fragment) { refuse(p, &term, 1, NULL, fragment); }
+static void refuse_one(const problem *p, const char *term, const char *fragment) {
+  refuse(p, &term, 1, NULL, fragment);
+}
 
 static void refusals(void **state) {
   problem p, q;
@@ -657,10 +660,18 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(golden_values),    cmocka_unit_test(course_example), cmocka_unit_test(contrast),
-      cmocka_unit_test(gradients),        cmocka_unit_test(extreme_logits), cmocka_unit_test(extreme_layers),
-      cmocka_unit_test(parts_of_a_batch), cmocka_unit_test(schedules),      cmocka_unit_test(stays_f32),
-      cmocka_unit_test(failing_memory),   cmocka_unit_test(refusals),       cmocka_unit_test(wrong_label),
+      cmocka_unit_test(golden_values),
+      cmocka_unit_test(course_example),
+      cmocka_unit_test(contrast),
+      cmocka_unit_test(gradients),
+      cmocka_unit_test(extreme_logits),
+      cmocka_unit_test(extreme_layers),
+      cmocka_unit_test(parts_of_a_batch),
+      cmocka_unit_test(schedules),
+      cmocka_unit_test(stays_f32),
+      cmocka_unit_test(failing_memory),
+      cmocka_unit_test(refusals),
+      cmocka_unit_test(wrong_label),
       cmocka_unit_test(table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
