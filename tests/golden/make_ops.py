@@ -457,6 +457,27 @@ def guards():
         case("gradient_scale", "", [Fixed(norm), Fixed(2.5), Fixed(float(np.float32(limit)))], clipped, ())
 
 
+def relations():
+    """Between the rows of a batch."""
+
+    def distances(v):
+        d = torch.linalg.vector_norm(v[:, None] - v[None], dim=2)
+        return d, (d > 0).sum().double()
+
+    def cosines(d):  # at i between j and k
+        a, b, c = d[:, :, None], d[:, None, :], d[None]
+        return (a.square() + b.square() - c.square()) / (2 * a * b)
+
+    def angles(d, target):
+        return F.smooth_l1_loss(cosines(d), cosines(target), reduction="sum"), torch.tensor(float(d.numel() * len(d)))
+
+    case("one_hot", "", [ids(5, below=7), Fixed(x(5, 7))], lambda y, like: F.one_hot(y, like.shape[1]).double())
+    for shape in ((5, 3), (2, 7), (1, 4)):
+        case("pairwise_distance", "", [x(*shape)], distances)
+    for n in (4, 1):
+        case("angle_loss", "", [positive(n, n), Fixed(positive(n, n))], angles)
+
+
 def close(a, b):
     """The same structure, numbers within 1e-11; else the path to the first difference."""
     if isinstance(a, dict) and isinstance(b, dict):
@@ -477,7 +498,8 @@ def main():
     p.add_argument("--check", action="store_true")
     check = p.parse_args().check
     torch.set_num_threads(1)
-    for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers, guards):
+    for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers, guards,
+                 relations):
         part()
     if check:
         with open(PATH) as f:
