@@ -290,6 +290,22 @@ static void course_example(void **state) {
   }
 }
 
+/* The half of dkd that is about other classes doesn't see the target's logit, however large. */
+static void target_left_out(void **state) {
+  problem p;
+  const char *others = "dkd:alpha=0,beta=1";
+  golden_problem(&p);
+  for (int fast = 0; fast < 2; fast++) {
+    rt_dtype dtype = fast ? RT_F32 : RT_F64;
+    rt_kernels kernels = fast ? RT_KERNELS_AUTO : RT_KERNELS_REFERENCE;
+    for (int i = 0; i < 4; i++) {
+      p.value[S][5 * i + i] = 1e4;
+      p.value[T][5 * i + i] = -1e4;
+    }
+    check_near("others", value(&p, dtype, kernels, &others, 1, NULL), 4.118015672, fast ? 1e-4 : 1e-6);
+  }
+}
+
 static void contrast(void **state) {
   const double P[] = {.9, .1, .2, .3, .5, .05, .4, .6};
   double log_p[8];
@@ -660,19 +676,13 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(golden_values),
-      cmocka_unit_test(course_example),
-      cmocka_unit_test(contrast),
-      cmocka_unit_test(gradients),
-      cmocka_unit_test(extreme_logits),
-      cmocka_unit_test(extreme_layers),
-      cmocka_unit_test(parts_of_a_batch),
-      cmocka_unit_test(schedules),
-      cmocka_unit_test(stays_f32),
-      cmocka_unit_test(failing_memory),
-      cmocka_unit_test(refusals),
-      cmocka_unit_test(wrong_label),
-      cmocka_unit_test(table),
+      cmocka_unit_test(golden_values),   cmocka_unit_test(course_example),
+      cmocka_unit_test(target_left_out), cmocka_unit_test(contrast),
+      cmocka_unit_test(gradients),       cmocka_unit_test(extreme_logits),
+      cmocka_unit_test(extreme_layers),  cmocka_unit_test(parts_of_a_batch),
+      cmocka_unit_test(schedules),       cmocka_unit_test(stays_f32),
+      cmocka_unit_test(failing_memory),  cmocka_unit_test(refusals),
+      cmocka_unit_test(wrong_label),     cmocka_unit_test(table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
