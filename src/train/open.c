@@ -210,8 +210,7 @@ static rt_status open_from(rt_network *n, rt_file *file, const rt_network_option
   if (s == RT_OK) s = choose_normalisation(n, file, o);
   if (s == RT_OK) s = build(n);
   if (s == RT_OK) s = check_classes(n, names);
-  if (s == RT_OK) s = rt_store_load(n->store, file, &o->load, &n->info.load);
-  return s == RT_OK ? compile(n, o) : s;
+  return s;
 }
 
 rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out) {
@@ -221,14 +220,17 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return s;
   rt_network *n = rt_alloc(sizeof *n);
-  s = n ? open_from(n, file, options ? options : &none) : RT_E_MEMORY;
+  if (!options) options = &none;
+  s = n ? open_from(n, file, options) : RT_E_MEMORY;
+  if (s != RT_OK) s = rt_fail_in(s, "%s", path);
+  if (s == RT_OK) s = rt_store_load(n->store, file, &options->load, &n->info.load); /* names the file itself */
+  if (s == RT_OK && (s = compile(n, options)) != RT_OK) s = rt_fail_in(s, "%s", path);
   rt_file_free(file);
-  if (s == RT_OK) {
+  if (s == RT_OK)
     *out = n;
-    return s;
-  }
-  rt_network_free(n);
-  return rt_fail_in(s, "%s", path);
+  else
+    rt_network_free(n);
+  return s;
 }
 
 void rt_network_free(rt_network *n) {

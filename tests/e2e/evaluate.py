@@ -184,7 +184,7 @@ def check_metadata(work):
     absurd = [
         ("model", "x" * 5000, "its metadata \"model\" is no line"), ("model", "mlp\nevil", "its metadata \"model\" is no line"),
         ("model", "../../etc/passwd", "there is no model"), ("model", "%s%n%s%n", "there is no model %s%n%s%n"),
-        ("options", "hidden=999999999999", "hidden"), ("options", "hidden=1000000000", "the file doesn't fit"),
+        ("options", "hidden=999999999999", "hidden"), ("options", "hidden=1000000000", "doesn't fit the model"),
         ("options", "hidden=5 classes=1000000000", "names 4 classes"), ("options", "depth=5", "depth"),
         ("options", "hidden=" + ",".join(["9"] * 100), "hidden"), ("options", "hidden=-5", "hidden"),
         ("classes", "[" * 100000, "no list of"), ("classes", "{}", "no list of"), ("classes", "[]", "no list of"),
