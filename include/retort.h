@@ -323,9 +323,9 @@ typedef struct rt_loss_inputs {
 
 /* The weighted total of n terms "NAME" or "NAME:option=value,option=value", as in "kd:temperature=4,weight=0.7": a
  * scalar, f32 whatever the networks compute in (f64 where an input is f64). Only the student gets a gradient, and what
- * some terms train along, variables "adapter.TERM.…". A term is called after its loss, the second of a kind "kd2". Marked
- * as outputs: "loss.TERM" and "loss.TERM.weighted". Scalar inputs, for schedules: "TERM.weight", "TERM.temperature" and
- * others whose help says so.
+ * some terms train along, variables "adapter.TERM.…". A term is called after its loss, the second of a kind "kd2", or
+ * as=NAME: needed where rt_loss is called for each of several teachers in one graph. Marked as outputs: "loss.TERM" and "loss.TERM.weighted". Scalar inputs, for schedules: "TERM.weight", "TERM.temperature" and
+ * others whose help says so. mgd draws from the inputs "dropout_seed" and "step", as dropout does.
  *
  * options (NULL: none): "alpha=0.7 alpha_is=hard" with exactly one hard term (cross_entropy) and one that compares logits
  * means 0.7·hard + 0.3·soft, with alpha_is=soft 0.3·hard + 0.7·soft; alpha is a scalar input then. */

@@ -11,7 +11,7 @@ typedef struct attention_options {
 } attention_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     RT_LOSS_OPTION_LAYERS,
     {"norm", RT_OPT_CHOICE, offsetof(attention_options, norm), "squared", .choices = "squared|euclidean",
      .help = "mean of squares, or the paper's distance"},

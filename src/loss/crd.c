@@ -14,7 +14,7 @@ typedef struct crd_options {
 #define FIELD(name) offsetof(crd_options, name)
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     RT_LOSS_OPTION_LAYERS,
     {"temperature", RT_OPT_FLOAT, FIELD(temperature), "0.07", 0.02, 1e3, .help = "τ; may be scheduled"},
     {"width", RT_OPT_INT, FIELD(width), "128", 1, 1e5, .help = "of the vectors that are compared"},

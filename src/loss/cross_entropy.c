@@ -7,7 +7,7 @@ typedef struct cross_entropy_options {
 } cross_entropy_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     {"label_smoothing", RT_OPT_FLOAT, offsetof(cross_entropy_options, label_smoothing), "0", 0, 1,
      .help = "share of the target spread over all classes"},
     {0},

@@ -8,7 +8,7 @@ typedef struct dist_options {
 } dist_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     {"temperature", RT_OPT_FLOAT, offsetof(dist_options, temperature), "1",
      .help = "softness of the targets, above 0; may be scheduled"},
     {"beta", RT_OPT_FLOAT, offsetof(dist_options, beta), "1", 0, 1e18,

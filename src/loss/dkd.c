@@ -8,7 +8,7 @@ typedef struct dkd_options {
 } dkd_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     {"temperature", RT_OPT_FLOAT, offsetof(dkd_options, temperature), "4",
      .help = "softness of the targets, above 0; may be scheduled"},
     {"alpha", RT_OPT_FLOAT, offsetof(dkd_options, alpha), "1", 0, 1e18,

@@ -15,13 +15,13 @@ typedef struct jsd_options {
   }
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     TEMPERATURE,
     {"beta", RT_OPT_FLOAT, offsetof(jsd_options, beta), "0.5", 0, 1,
      .help = "0: KL(teacher, student), 1: KL(student, teacher)"},
     {0},
 };
-static const rt_option reverse_options[] = {RT_LOSS_OPTION_WEIGHT, TEMPERATURE, {0}};
+static const rt_option reverse_options[] = {RT_LOSS_OPTION_COMMON, TEMPERATURE, {0}};
 
 /* ln(exp(x) + exp(y)) = x + softplus(y − x) */
 static rt_value *log_sum(const rt_loss_build *b, rt_value *x, rt_value *y) {

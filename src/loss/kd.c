@@ -11,13 +11,13 @@ typedef struct kd_options {
 } kd_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     {"temperature", RT_OPT_FLOAT, offsetof(kd_options, temperature), "4",
      .help = "softness of the targets, above 0; 3 to 5 is usual; may be scheduled"},
     {0},
 };
 
-static const rt_option weight_only[] = {RT_LOSS_OPTION_WEIGHT, {0}};
+static const rt_option weight_only[] = {RT_LOSS_OPTION_COMMON, {0}};
 
 /* Each sample's number times T². */
 static rt_loss_value scaled(const rt_loss_build *b, rt_value *each, rt_value *T) {

@@ -65,7 +65,8 @@ static const char *option_text(rt_graph *g, const char *text) {
 
 static const char *term_name(rt_graph *g, const term *terms, int i) {
   int same = 1;
-  for (int j = 0; j < i; j++) same += terms[j].row == terms[i].row;
+  if (*terms[i].options->as) return terms[i].options->as;
+  for (int j = 0; j < i; j++) same += terms[j].row == terms[i].row && !*terms[j].options->as;
   const char *name = rt_arena_text(&g->arena, same > 1 ? "%s%d" : "%s", terms[i].row->name, same);
   if (!name) rt_graph_failed(g, RT_E_MEMORY);
   return name;
@@ -85,14 +86,10 @@ static void parse_term(rt_graph *g, const char *text, term *terms, int i) {
     rt_graph_failed(g, RT_E_UNKNOWN);
     return;
   }
-  t->name = term_name(g, terms, i);
   t->options = rt_arena_alloc(&g->arena, t->row->options_size);
-  if (!t->name || !t->options) {
-    rt_graph_failed(g, RT_E_MEMORY);
-    return;
-  }
-  rt_status s = rt_options_parse(t->row->options, t->options, options, &g->arena, t->name);
-  if (s == RT_OK && !isfinite(t->options->weight))
+  rt_status s = t->options ? rt_options_parse(t->row->options, t->options, options, &g->arena, name) : RT_E_MEMORY;
+  if (s == RT_OK) t->name = term_name(g, terms, i);
+  if (s == RT_OK && t->name && !isfinite(t->options->weight))
     s = rt_fail(RT_E_RANGE, "%s: weight=%g isn't finite", t->name, t->options->weight);
   if (s != RT_OK) rt_graph_failed(g, s);
 }

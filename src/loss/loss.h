@@ -9,6 +9,7 @@
 /* What every row's options begin with. */
 typedef struct rt_loss_options {
   double weight;
+  const char *as;     /* the term's name; "": the loss's */
   const char *layers; /* of rows that need layers */
 } rt_loss_options;
 

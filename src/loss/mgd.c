@@ -12,7 +12,7 @@ typedef struct mgd_options {
 } mgd_options;
 
 static const rt_option options[] = {
-    RT_LOSS_OPTION_WEIGHT,
+    RT_LOSS_OPTION_COMMON,
     RT_LOSS_OPTION_LAYERS,
     {"mask", RT_OPT_FLOAT, offsetof(mgd_options, mask), "0.15", 0, 0.99, .help = "share of the places that are hidden"},
     {"generator", RT_OPT_BOOL, offsetof(mgd_options, generator), "true", .help = "false: compare without g"},

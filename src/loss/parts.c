@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-const rt_option rt_loss_layer_options[] = {RT_LOSS_OPTION_WEIGHT, RT_LOSS_OPTION_LAYERS, {0}};
+const rt_option rt_loss_layer_options[] = {RT_LOSS_OPTION_COMMON, RT_LOSS_OPTION_LAYERS, {0}};
 
 const char *rt_loss_text(const rt_loss_build *b, const char *format, ...) {
   char text[512];

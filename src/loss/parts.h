@@ -4,10 +4,12 @@
 
 #include "loss/loss.h"
 
-#define RT_LOSS_OPTION_WEIGHT \
+/* What every table begins with. */
+#define RT_LOSS_OPTION_COMMON \
+  {"weight",        RT_OPT_FLOAT, offsetof(rt_loss_options, weight), \
+   .fallback = "1", .max = 1e18,  .help = "factor of this term; may be scheduled"}, \
   { \
-    "weight", RT_OPT_FLOAT, offsetof(rt_loss_options, weight), .fallback = "1", .max = 1e18, \
-                                                               .help = "factor of this term; may be scheduled" \
+    "as", RT_OPT_TEXT, offsetof(rt_loss_options, as), .fallback = "", .help = "name of the term; left out: the loss's" \
   }
 #define RT_LOSS_OPTION_LAYERS \
   { \

@@ -540,6 +540,23 @@ static void schedules(void **state) {
   end(&f);
 }
 
+/* Two terms of a kind, and one under a name of its own. */
+static void names(void **state) {
+  problem p;
+  golden_problem(&p);
+  const char *terms[] = {"kd:temperature=1", "kd:as=warm,temperature=4", "kd:temperature=1"};
+  fixture f = begin(&p, RT_F32);
+  build(&f, terms, 3, NULL);
+  OK(rt_graph_status(f.graph));
+  compile(&f, RT_KERNELS_AUTO);
+  run(&f);
+  check_near("kd", scalar(&f, "loss.kd"), 2.015214789, 1e-4);
+  check_near("warm", scalar(&f, "loss.warm"), 3.638418527, 1e-4);
+  check_near("kd2", scalar(&f, "loss.kd2.weighted"), 2.015214789, 1e-4);
+  assert_non_null(rt_find(f.graph, "warm.temperature"));
+  end(&f);
+}
+
 /* Whatever the networks are cast to, only layers of an adapter go down with them. */
 static void stays_f32(void **state) {
   for (int i = 0; i < rt_loss_count(); i++) {
@@ -676,13 +693,11 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(golden_values),   cmocka_unit_test(course_example),
-      cmocka_unit_test(target_left_out), cmocka_unit_test(contrast),
-      cmocka_unit_test(gradients),       cmocka_unit_test(extreme_logits),
-      cmocka_unit_test(extreme_layers),  cmocka_unit_test(parts_of_a_batch),
-      cmocka_unit_test(schedules),       cmocka_unit_test(stays_f32),
-      cmocka_unit_test(failing_memory),  cmocka_unit_test(refusals),
-      cmocka_unit_test(wrong_label),     cmocka_unit_test(table),
+      cmocka_unit_test(golden_values),  cmocka_unit_test(course_example),   cmocka_unit_test(target_left_out),
+      cmocka_unit_test(contrast),       cmocka_unit_test(gradients),        cmocka_unit_test(extreme_logits),
+      cmocka_unit_test(extreme_layers), cmocka_unit_test(parts_of_a_batch), cmocka_unit_test(schedules),
+      cmocka_unit_test(names),          cmocka_unit_test(stays_f32),        cmocka_unit_test(failing_memory),
+      cmocka_unit_test(refusals),       cmocka_unit_test(wrong_label),      cmocka_unit_test(table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
