@@ -121,7 +121,7 @@ static void end(fixture *f) {
 /* Gradients of the student's arrays as outputs "d0", "d2", "d4". */
 static void differentiate(fixture *f, rt_value *loss) {
   for (int a = 0; a < ARRAYS; a++) {
-    char name[8];
+    char name[16];
     rt_value *x = rt_find(f->graph, array_name[a]), *grad = NULL;
     OK(rt_gradients(loss, &x, 1, &grad));
     snprintf(name, sizeof name, "d%d", a);
@@ -333,7 +333,7 @@ static const char *small(const rt_loss_row *row) {
 }
 
 static void check_array(fixture *f, problem *p, int a, const char *term) {
-  char name[8];
+  char name[16];
   rt_result r;
   double gradient[MOST];
   const double step = 1e-5;
