@@ -24,9 +24,6 @@ typedef struct winograd {
   int64_t slot_bytes; /* of workspace */
 } winograd;
 
-static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-static int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
-
 /* ---- blocking ---- */
 
 /* Tiles of a block: the transformed input and a panel's products take half of the second cache at most. */
@@ -34,8 +31,8 @@ static int64_t block_of(const winograd *g) {
   int64_t bytes = g->transforms.planes * 4 * (g->row + g->columns), most = rt_cpu_get()->l2 / 2 / bytes;
   most = most / g->tile_rows * g->tile_rows;
   most = most < g->tile_rows ? g->tile_rows : most > 16 * g->tile_rows ? 16 * g->tile_rows : most;
-  int64_t rounds = parts(g->tiles.n, most * g->slots);
-  int64_t even = parts(g->tiles.n, rounds * g->slots); /* as much for every thread */
+  int64_t rounds = own_parts(g->tiles.n, most * g->slots);
+  int64_t even = own_parts(g->tiles.n, rounds * g->slots); /* as much for every thread */
   return even < most ? even : most;
 }
 
@@ -49,18 +46,18 @@ static winograd winograd_of(const rt_site *site) {
   g.tiles = own_tiles_of(m, x, y, g.turned ? (int64_t[]){2 - a->padding[0], 2 - a->padding[1]} : a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
   int64_t words = g.dtype == RT_BF16 ? 2 : 1;
-  g.k = parts(g.in, words);
-  g.row = up(g.k, g.lanes);
+  g.k = own_parts(g.in, words);
+  g.row = own_up(g.k, g.lanes);
   if (g.row * 4 % 1024 == 0) g.row += g.lanes; /* powers of two collide in the caches */
-  g.panels = parts(g.out, g.columns);
+  g.panels = own_parts(g.out, g.columns);
   g.block = block_of(&g);
-  g.blocks = parts(g.tiles.n, g.block);
-  g.split = g.blocks < g.slots ? parts(g.slots, g.blocks) : 1;
+  g.blocks = own_parts(g.tiles.n, g.block);
+  g.split = g.blocks < g.slots ? own_parts(g.slots, g.blocks) : 1;
   if (g.split > g.panels) g.split = g.panels;
   if (g.blocks * g.split < g.slots) g.slots = (int)(g.blocks * g.split);
   g.plane = g.block * g.row + g.lanes;
   g.result_plane = g.block * g.columns + g.lanes;
-  g.slot_bytes = up(4 * (g.transforms.planes * (g.plane + g.result_plane) + up(g.in, g.lanes)), 64);
+  g.slot_bytes = own_up(4 * (g.transforms.planes * (g.plane + g.result_plane) + own_up(g.in, g.lanes)), 64);
   return g;
 }
 

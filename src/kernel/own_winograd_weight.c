@@ -24,9 +24,6 @@ typedef struct winograd {
   int64_t slot_bytes, share_floats; /* a thread's buffers; U of one share */
 } winograd;
 
-static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-static int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
-
 static winograd winograd_of(const rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
   const rt_type *dy = site->in[0], *x = site->in[1];
@@ -36,26 +33,26 @@ static winograd winograd_of(const rt_site *site) {
   g.transforms = own_transforms_of(own_winograd_choice(OWN_BY_WEIGHT, a, x, site->out, dy), g.dtype);
   g.tiles = own_tiles_of(g.transforms.m, x, dy, a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
-  g.in_row = up(g.in, g.lanes);
-  g.out_row = up(g.out, g.lanes);
+  g.in_row = own_up(g.in, g.lanes);
+  g.out_row = own_up(g.out, g.lanes);
   if (g.out_row * 4 % 1024 == 0) g.out_row += g.lanes; /* powers of two collide in the caches */
-  g.panels = parts(g.in, g.columns);
+  g.panels = own_parts(g.in, g.columns);
   g.share_floats = g.transforms.planes * g.out * g.in_row;
   g.groups = g.share_floats * 4 > l2 ? g.transforms.side : 1;
   g.planes = g.transforms.planes / g.groups;
-  g.shares = (int)parts(threads, g.groups);
+  g.shares = (int)own_parts(threads, g.groups);
   int64_t words = g.dtype == RT_BF16 ? 2 : 1;
   int64_t most = l2 / 2 / (g.planes * 4 * (g.panels * g.columns + g.out_row)); /* steps */
   most = most < 16 ? 16 : most > 256 ? 256 : most;
-  int64_t all = parts(parts(g.tiles.n, words), g.shares);
-  g.steps = parts(all, parts(all, most));
+  int64_t all = own_parts(own_parts(g.tiles.n, words), g.shares);
+  g.steps = own_parts(all, own_parts(all, most));
   g.block = g.steps * words;
-  g.blocks = parts(g.tiles.n, g.block);
+  g.blocks = own_parts(g.tiles.n, g.block);
   if (g.blocks < g.shares) g.shares = (int)g.blocks;
   g.x_plane = g.panels * g.steps * g.columns + g.lanes;
   g.dy_plane = g.steps * g.out_row + g.lanes;
   g.slots = threads < g.groups * g.shares ? threads : g.groups * g.shares;
-  g.slot_bytes = up(4 * (g.planes * (g.x_plane + g.dy_plane) + (g.in > g.out ? g.in : g.out)), 64);
+  g.slot_bytes = own_up(4 * (g.planes * (g.x_plane + g.dy_plane) + (g.in > g.out ? g.in : g.out)), 64);
   return g;
 }
 
