@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -135,7 +136,9 @@ static void evaluation_counts_every_image(void **state) {
     rt_metrics_clear(metrics);
     ok(rt_evaluate(network, data, RT_TEST, batch, metrics));
     rt_metrics_score(metrics, &s);
-    assert_true(s.images == 50 && s.correct == first.correct && s.loss == first.loss && s.ece == first.ece);
+    assert_true(s.images == 50 && s.correct == first.correct);
+    /* Products of other batches may sum in another order. */
+    assert_true(fabs(s.loss - first.loss) <= 1e-6 && fabs(s.ece - first.ece) <= 1e-6);
   }
   rt_data_free(data);
   rt_metrics_free(metrics);
