@@ -200,7 +200,7 @@ def ours(term, arrays, dtype):
         if d:
             g.mark_output("d_" + k, d)
             found.append(k)
-    plan = Plan(g, reference=dtype == np.float64)
+    plan = Plan(g, "reference" if dtype == np.float64 else "auto")
     store.init(11)
     variables = {name: store.get(name) for name in store.info()}
     r = plan.run(["value"] + ["d_" + k for k in found], **{k: a if k == "y" else a.astype(dtype) for k, a in arrays.items()})
