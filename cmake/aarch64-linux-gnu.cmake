@@ -18,3 +18,5 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+# Headers that differ by machine (jconfig.h, curl's).
+set(CMAKE_C_FLAGS_INIT "-isystem ${unpacked}/usr/include/aarch64-linux-gnu")
