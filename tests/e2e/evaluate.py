@@ -2,7 +2,6 @@
 what strangers' metadata may say, completion and the man page. Needs only Python's own modules."""
 import json
 import math
-import os
 import re
 import shutil
 import struct
@@ -12,31 +11,10 @@ import tempfile
 import zlib
 from pathlib import Path
 
-RETORT = os.environ.get("RETORT", "build/release/retort")
+from support.command import RETORT, check, finish, refuses, run
+
 SIDE, CLASSES = 8, 4
 DATA = ("--data", "synthetic", "--data-options", f"shape=3,{SIDE},{SIDE} classes={CLASSES} images=40 test_images=60")
-passed, failures = 0, []
-
-
-def check(good, what):
-    global passed
-    passed += bool(good)
-    if not good:
-        failures.append(what)
-        print("FAILED", what)
-
-
-def run(*arguments, **how):
-    return subprocess.run([RETORT, *map(str, arguments)], capture_output=True, text=True, timeout=120, **how)
-
-
-def refuses(status, culprit, *arguments):
-    done = run(*arguments)
-    what = f"{' '.join(map(str, arguments))}: "
-    check(done.returncode == status, what + f"exit status {status}, is {done.returncode}")
-    check(done.stdout == "", what + "nothing on standard output")
-    check(done.stderr.startswith("retort: ") and done.stderr.count("\n") == 1 and culprit in done.stderr,
-          what + f"one sentence with {culprit}: {done.stderr}")
 
 
 def write_safetensors(path, tensors, metadata):
@@ -257,8 +235,7 @@ def main():
         check_inspect(told)
         check_metadata(work)
         check_help(work)
-    print(f"{passed} passed, {len(failures)} failed")
-    return len(failures) > 0
+    return finish()
 
 
 sys.exit(main())

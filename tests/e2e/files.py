@@ -8,29 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-RETORT = os.environ.get("RETORT", "build/release/retort")
-passed, failures = 0, []
-
-
-def check(good, what):
-    global passed
-    passed += bool(good)
-    if not good:
-        failures.append(what)
-        print("FAILED", what)
-
-
-def run(*arguments, **how):
-    return subprocess.run([RETORT, *map(str, arguments)], capture_output=True, text=True, timeout=60, **how)
-
-
-def refuses(status, culprit, *arguments):
-    done = run(*arguments)
-    what = f"{' '.join(map(str, arguments))}: "
-    check(done.returncode == status, what + f"exit status {status}, is {done.returncode}")
-    check(done.stdout == "", what + "nothing on standard output")
-    check(done.stderr.startswith("retort: ") and done.stderr.count("\n") == 1 and culprit in done.stderr,
-          what + f"one sentence with {culprit}: {done.stderr}")
+from support.command import RETORT, check, finish, refuses, run
 
 
 def main():
@@ -81,8 +59,7 @@ def main():
         check(done.returncode == 1 and "can't be written: " in done.stderr, f"full disk: {done.stderr}")
         check((work / "b.pth").read_bytes() == before, "full disk: the old file stays")
         check(not list(work.glob("*.tmp*")), "full disk: nothing half-made stays")
-    print(f"{passed} passed, {len(failures)} failed")
-    return bool(failures)
+    return finish()
 
 
 if __name__ == "__main__":

@@ -1,23 +1,13 @@
 """retort loss from outside: values, gradients, files, refusals. Needs only Python's own modules."""
 import json
 import math
-import os
 import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-RETORT = os.environ.get("RETORT", "build/release/retort")
-passed, failures = 0, []
-
-
-def check(good, what):
-    global passed
-    passed += bool(good)
-    if not good:
-        failures.append(what)
-        print("FAILED", what)
+from support.command import RETORT, check, finish
 
 
 def run(*arguments):
@@ -120,8 +110,7 @@ def main():
         refuses("NAME is missing")
         done = run("kd", "--student", work / "none.npy", "--teacher", t)
         check(done.returncode == 1 and "none.npy" in done.stderr, f"a file that isn't there: {done.stderr}")
-    print(f"{passed} passed, {len(failures)} failed")
-    sys.exit(bool(failures))
+    sys.exit(finish())
 
 
 main()

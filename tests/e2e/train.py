@@ -13,21 +13,13 @@ import zipfile
 import zlib
 from pathlib import Path
 
-RETORT = os.path.abspath(os.environ.get("RETORT", "build/release/retort"))
+from support.command import RETORT, check, check_sentence, finish
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 SMALL = ["train", "--model", "mlp:hidden=32", "--data", "synthetic", "--data-options", "shape=1,8,8 images=1280 noise=24", "--batch", "32",
          "--lr", "0.05"]
 NETWORK = ["train", "--model", "resnet8:width=8", "--data", "synthetic", "--data-options", "shape=1,12,12 images=3200 test_images=100",
            "--batch", "32", "--augment", "crop=1 flip", "--ema", "0.95", "--epochs", "4", "--checkpoint-steps", "11"]
-passed, failures = 0, []
-
-
-def check(good, what):
-    global passed
-    passed += bool(good)
-    if not good:
-        failures.append(what)
-        print("FAILED", what)
 
 
 def run(*arguments, **how):
@@ -38,8 +30,7 @@ def refuses(status, culprit, *arguments, **how):
     done = run(*arguments, **how)
     what = f"{' '.join(map(str, arguments))}: "
     check(done.returncode == status, what + f"exit status {status}, is {done.returncode}")
-    check(done.stderr.startswith("retort: ") and done.stderr.count("\n") == 1 and culprit in done.stderr,
-          what + f"one sentence with {culprit}: {done.stderr}")
+    check_sentence(done, culprit, what)
     return done
 
 
@@ -258,8 +249,7 @@ def main():
             part(work)
             print(f"{part.__name__}: {time.monotonic() - begin:.1f} s")
         shutil.rmtree(work / "runs")
-    print(f"{passed} passed, {len(failures)} failed")
-    return bool(failures)
+    return finish()
 
 
 if __name__ == "__main__":
