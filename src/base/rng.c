@@ -1,6 +1,7 @@
 #include "base/rng.h"
 
 #include <math.h>
+#include <string.h>
 
 void rt_philox(rt_rng rng, uint64_t high, uint64_t low, uint32_t out[4]) {
   /* The stream is folded into the counter's upper half; its constant keeps stream 0 apart from plain counters. */
@@ -39,8 +40,9 @@ float rt_normal(rt_rng rng, uint64_t high, uint64_t i) {
   return (float)(radius * (i % 2 ? sin(angle) : cos(angle)));
 }
 
-uint64_t rt_hash_text(const char *text) {
-  uint64_t h = 0xCBF29CE484222325u;
-  for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
+uint64_t rt_hash(uint64_t h, const void *bytes, size_t n) {
+  for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001B3u;
   return h;
 }
+
+uint64_t rt_hash_text(const char *text) { return rt_hash(RT_HASH_EMPTY, text, strlen(text)); }

@@ -2,6 +2,7 @@
 #ifndef RT_BASE_RNG_H
 #define RT_BASE_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct rt_rng {
@@ -16,7 +17,9 @@ void rt_philox(rt_rng rng, uint64_t high, uint64_t low, uint32_t out[4]);
 float rt_uniform(rt_rng rng, uint64_t high, uint64_t i);
 float rt_normal(rt_rng rng, uint64_t high, uint64_t i);
 
-/* FNV-1a, 64 bits: the stream of a name. */
+/* FNV-1a, 64 bits: bytes after what h has seen (RT_HASH_EMPTY: nothing yet), and the stream of a name. */
+#define RT_HASH_EMPTY UINT64_C(0xCBF29CE484222325)
+uint64_t rt_hash(uint64_t h, const void *bytes, size_t n);
 uint64_t rt_hash_text(const char *text);
 
 #endif

@@ -3,6 +3,7 @@
 #include "kernel/dnn_program.h"
 
 #include "base/alloc.h"
+#include "base/rng.h"
 
 enum { SOURCES = 2 };
 
@@ -56,14 +57,9 @@ static void add_source(dnn_program *p, packing *k, rt_dtype dtype, dnn_shape sha
   if (pd) dnn_check(p, dnnl_memory_create(&s->memory, md, engine, DNNL_MEMORY_NONE), "memory");
 }
 
-static uint64_t mix(uint64_t h, const void *bytes, size_t n) { /* FNV-1a */
-  for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001B3u;
-  return h;
-}
-
 /* Everything that says where an element of the row-major tensor goes; 0 for a form that oneDNN keeps to itself. */
 static uint64_t form(const dnn_shape *shape, const_dnnl_memory_desc_t md) {
-  uint64_t h = 0xCBF29CE484222325u;
+  uint64_t h = RT_HASH_EMPTY;
   dnnl_format_kind_t kind;
   dnnl_data_type_t dtype;
   dnnl_dims_t *padded, *stride, *block, *block_axis;
@@ -77,9 +73,9 @@ static uint64_t form(const dnn_shape *shape, const_dnnl_memory_desc_t md) {
       dnnl_memory_desc_query(md, dnnl_query_inner_blks, &block) ||
       dnnl_memory_desc_query(md, dnnl_query_inner_idxs, &block_axis))
     return 0;
-  h = mix(mix(mix(h, shape->dim, dims), shape->stride, dims), &bytes, sizeof bytes);
-  h = mix(mix(mix(h, *padded, dims), *stride, dims), &dtype, sizeof dtype);
-  h = mix(mix(h, *block, (size_t)blocks * sizeof **block), *block_axis, (size_t)blocks * sizeof **block_axis);
+  h = rt_hash(rt_hash(rt_hash(h, shape->dim, dims), shape->stride, dims), &bytes, sizeof bytes);
+  h = rt_hash(rt_hash(rt_hash(h, *padded, dims), *stride, dims), &dtype, sizeof dtype);
+  h = rt_hash(rt_hash(h, *block, (size_t)blocks * sizeof **block), *block_axis, (size_t)blocks * sizeof **block_axis);
   return h | 1;
 }
 

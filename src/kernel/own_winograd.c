@@ -6,6 +6,7 @@
 #include "kernel/own_winograd.h"
 
 #include "base/alloc.h"
+#include "base/rng.h"
 
 typedef struct winograd {
   own_tiles tiles;
@@ -63,10 +64,6 @@ static winograd winograd_of(const rt_site *site) {
 
 /* ---- weights: planes × panels × k × columns ---- */
 
-typedef struct packing {
-  winograd g;
-} packing;
-
 typedef struct filtering {
   const winograd *g;
   const rt_tensor *w;
@@ -89,16 +86,14 @@ static void filter(void *p, int64_t begin, int64_t end) {
 }
 
 static rt_status pack(void *state, const rt_tensor *in, void *out) {
-  filtering f = {&((const packing *)state)->g, in, out};
+  filtering f = {state, in, out};
   rt_parallel_for(f.g->k, 1 + OWN_GRAIN / (9 * f.g->out), filter, &f);
   return RT_OK;
 }
 
 static uint64_t form(const winograd *g) {
   const int64_t what[] = {'W', g->transforms.m, g->dtype, g->turned, g->in, g->out, g->columns};
-  uint64_t h = 0xCBF29CE484222325u;
-  for (size_t i = 0; i < sizeof what / sizeof *what; i++) h = (h ^ (uint64_t)what[i]) * 0x100000001B3u;
-  return h | 1;
+  return rt_hash(RT_HASH_EMPTY, what, sizeof what) | 1;
 }
 
 /* ---- run ---- */
@@ -207,14 +202,14 @@ static rt_status prepare(rt_site *site) {
   site->state = g;
   *g = winograd_of(site);
   site->workspace = g->slots * g->slot_bytes;
-  packing *k = rt_alloc(sizeof *k);
-  if (!k) return RT_E_MEMORY;
-  k->g = *g;
+  winograd *packing = rt_alloc(sizeof *packing); /* the pack releases its own */
+  if (!packing) return RT_E_MEMORY;
+  *packing = *g;
   site->pack[site->n_packs++] = (rt_pack){.input = 1,
                                           .bytes = g->transforms.planes * g->panels * g->k * g->columns * 4,
                                           .key = form(g),
                                           .source = RT_F32,
-                                          .state = k,
+                                          .state = packing,
                                           .run = pack,
                                           .release = release};
   return RT_OK;
