@@ -1,11 +1,10 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "data/image.h"
 
-#include <errno.h>
 #include <png.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct reader {
   const char *path;
@@ -89,19 +88,21 @@ rt_status rt_png_decode(const uint8_t *bytes, int64_t n, const char *path, rt_im
   return s;
 }
 
-static void put_bytes(png_structp png, png_bytep bytes, size_t n) {
+/* Where bytes go. */
+static void put_in_buffer(png_structp png, png_bytep bytes, size_t n) {
   rt_strbuf *out = png_get_io_ptr(png);
   rt_strbuf_put(out, bytes, n);
   if (out->failed) png_error(png, "no memory for so large a one");
 }
 
-/* To a file, or else to a buffer. */
-static rt_status encode(png_structp png, png_infop info, FILE *file, rt_strbuf *buffer, const rt_image *image) {
+static void put_in_file(png_structp png, png_bytep bytes, size_t n) { rt_writer_put(png_get_io_ptr(png), bytes, n); }
+
+/* libpng's own would take what bytes go to for a FILE. */
+static void no_flush(png_structp png) { (void)png; }
+
+static rt_status encode(png_structp png, png_infop info, png_rw_ptr put, void *to, const rt_image *image) {
   if (setjmp(png_jmpbuf(png))) return RT_E_IO;
-  if (file)
-    png_init_io(png, file);
-  else
-    png_set_write_fn(png, buffer, put_bytes, NULL);
+  png_set_write_fn(png, to, put, no_flush);
   png_set_IHDR(png, info, (png_uint_32)image->width, (png_uint_32)image->height, 8,
                image->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
                PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -111,14 +112,12 @@ static rt_status encode(png_structp png, png_infop info, FILE *file, rt_strbuf *
   return RT_OK;
 }
 
-static rt_status write_to(FILE *file, rt_strbuf *buffer, const char *path, const rt_image *image) {
+static rt_status write_to(png_rw_ptr put, void *to, const char *path, const rt_image *image) {
   png_structp png =
       png_create_write_struct_2(PNG_LIBPNG_VER_STRING, (void *)(uintptr_t)path, failed, warned, NULL, take, give);
   png_infop info = png ? png_create_info_struct(png) : NULL;
-  rt_status s = info ? encode(png, info, file, buffer, image) : rt_fail(RT_E_MEMORY, "%s: out of memory", path);
+  rt_status s = info ? encode(png, info, put, to, image) : rt_fail(RT_E_MEMORY, "%s: out of memory", path);
   png_destroy_write_struct(&png, &info);
-  if (s == RT_OK && file && (fflush(file) != 0 || fsync(fileno(file)) != 0))
-    s = rt_fail(RT_E_IO, "%s: can't be written: %s", path, strerror(errno));
   return s;
 }
 
@@ -130,20 +129,16 @@ static rt_status check_writable(const char *path, const rt_image *image) {
 
 rt_status rt_png_encode(const rt_image *image, const char *name, rt_strbuf *out) {
   rt_status s = check_writable(name, image);
-  return s == RT_OK ? write_to(NULL, out, name, image) : s;
+  return s == RT_OK ? write_to(put_in_buffer, out, name, image) : s;
 }
 
 rt_status rt_image_write(const char *path, const rt_image *image) {
-  char temporary[4096];
-  if (check_writable(path, image) != RT_OK) return RT_E_ARGUMENT;
-  if (snprintf(temporary, sizeof temporary, "%s.%d.part", path, (int)getpid()) >= (int)sizeof temporary)
-    return rt_fail(RT_E_ARGUMENT, "%s: too long a path", path);
-  FILE *file = fopen(temporary, "wb");
-  if (!file) return rt_fail(RT_E_IO, "%s: can't be written: %s", path, strerror(errno));
-  rt_status s = write_to(file, NULL, path, image);
-  if (fclose(file) != 0 && s == RT_OK) s = rt_fail(RT_E_IO, "%s: can't be written: %s", path, strerror(errno));
-  if (s == RT_OK && rename(temporary, path) != 0)
-    s = rt_fail(RT_E_IO, "%s: can't be written: %s", path, strerror(errno));
-  if (s != RT_OK) unlink(temporary);
+  rt_writer writer;
+  rt_status s = check_writable(path, image);
+  if (s == RT_OK) s = rt_writer_open(&writer, path);
+  if (s != RT_OK) return s;
+  s = write_to(put_in_file, &writer, path, image);
+  if (s == RT_OK) return rt_writer_commit(&writer);
+  rt_writer_discard(&writer);
   return s;
 }
