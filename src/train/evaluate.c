@@ -29,8 +29,7 @@ static rt_status check_data(const rt_network_info *n, const rt_data_info *d, rt_
   return RT_OK;
 }
 
-static void add_numbers(rt_strbuf *text, const char *key, const float *v, int64_t n) {
-  rt_strbuf_add(text, " %s=", key);
+void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n) {
   for (int64_t c = 0; c < n; c++) rt_strbuf_add(text, "%s%.9g", c ? "," : "", (double)v[c]);
 }
 
@@ -39,8 +38,10 @@ static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_sp
   rt_strbuf text = {0};
   rt_strbuf_add(&text, "batch=%" PRId64, batch);
   if (n->mean) {
-    add_numbers(&text, "mean", n->mean, n->channels);
-    add_numbers(&text, "std", n->deviation, n->channels);
+    rt_strbuf_add(&text, " mean=");
+    rt_add_numbers(&text, n->mean, n->channels);
+    rt_strbuf_add(&text, " std=");
+    rt_add_numbers(&text, n->deviation, n->channels);
   }
   rt_status s = text.failed ? RT_E_MEMORY : rt_loader_new(data, split, text.text, NULL, out);
   rt_strbuf_release(&text);

@@ -1,6 +1,7 @@
 /* The graphs of a run, over one store: the training step, and the same network as it is evaluated. */
 #include "base/alloc.h"
 #include "pass/pass.h"
+#include "train/network.h"
 #include "train/train.h"
 
 #include <stdio.h>
@@ -70,18 +71,11 @@ static rt_status compile_training(rt_trainer *t) {
 
 static rt_status compile_evaluation(rt_trainer *t) {
   rt_value *logits;
-  rt_plan_options plan = {.kernels = (rt_kernels)t->o.kernels};
-  rt_graph **g = &t->evaluation;
-  rt_status s = rt_graph_new(t->store, g);
-  if (s == RT_OK) s = build_model(t, *g, &logits);
-  if (s == RT_OK) s = rt_pass_eval(g, NULL);
-  if (s == RT_OK && t->o.ema > 0) s = rt_pass_ema(g);
-  if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
-  if (s == RT_OK) s = rt_pass_fuse(g, NULL);
-  if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(g, NULL, RT_BF16);
-  if (s == RT_OK) s = rt_pass_layout(g);
-  if (s == RT_OK) s = rt_pass_prune(g);
-  return s == RT_OK ? rt_plan_new(*g, &plan, &t->evaluate_plan) : s;
+  rt_status s = rt_graph_new(t->store, &t->evaluation);
+  if (s == RT_OK) s = build_model(t, t->evaluation, &logits);
+  if (s != RT_OK) return s;
+  return rt_compile_evaluation(&t->evaluation, t->o.ema > 0, t->o.precision == RT_PRECISION_BF16,
+                               (rt_kernels)t->o.kernels, &t->evaluate_plan);
 }
 
 rt_status rt_train_build(rt_trainer *t) {
@@ -124,10 +118,6 @@ static rt_status averages(const rt_trainer *t, rt_store *to) {
   return s;
 }
 
-static void add_numbers(rt_strbuf *text, const float *v, int64_t n) {
-  for (int64_t i = 0; i < n; i++) rt_strbuf_add(text, "%s%.9g", i ? "," : "", (double)v[i]);
-}
-
 /* A JSON list of names; they may come from directories, so they are escaped. */
 static void add_classes(rt_strbuf *text, const rt_data_info *d) {
   for (int64_t i = 0; i < d->classes; i++) {
@@ -149,8 +139,8 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file) {
   rt_strbuf text[TEXTS] = {0};
   char path[RT_RUN_PATH];
   add_classes(&text[CLASSES], d);
-  add_numbers(&text[MEAN], d->mean, d->channels);
-  add_numbers(&text[STD], d->deviation, d->channels);
+  rt_add_numbers(&text[MEAN], d->mean, d->channels);
+  rt_add_numbers(&text[STD], d->deviation, d->channels);
   rt_strbuf_add(&text[INPUT], "%lldx%lldx%lld", (long long)d->channels, (long long)d->height, (long long)d->width);
   rt_strbuf_add(&text[RESIZE], "%lld %s", (long long)(t->data->shorter ? t->data->shorter : d->height),
                 t->data->filter == RT_FILTER_BICUBIC ? "bicubic" : "bilinear");

@@ -3,7 +3,8 @@
 #define RT_TRAIN_NETWORK_H
 
 #include "base/arena.h"
-#include "base/status.h"
+#include "base/strbuf.h"
+#include "retort.h"
 
 struct rt_network {
   rt_arena arena;
@@ -12,5 +13,11 @@ struct rt_network {
   rt_plan *plan;
   rt_network_info info; /* texts are in the arena */
 };
+
+/* A model's graph into its evaluation form, and a plan of it; `averages`: of the moving averages of its weights. */
+rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, rt_kernels kernels, rt_plan **out);
+
+/* "0.5,0.25", exactly. */
+void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n);
 
 #endif

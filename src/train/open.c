@@ -189,16 +189,16 @@ static rt_status check_classes(const rt_network *n, int64_t names) {
                  n->info.classes);
 }
 
-static rt_status compile(rt_network *n, const rt_network_options *o) {
-  rt_plan_options plan = {.kernels = o->kernels};
-  rt_graph **g = &n->graph;
+rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, rt_kernels kernels, rt_plan **out) {
+  rt_plan_options plan = {.kernels = kernels};
   rt_status s = rt_pass_eval(g, NULL);
+  if (s == RT_OK && averages) s = rt_pass_ema(g);
   if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
   if (s == RT_OK) s = rt_pass_fuse(g, NULL);
-  if (s == RT_OK && o->bf16) s = rt_pass_cast(g, NULL, RT_BF16);
+  if (s == RT_OK && bf16) s = rt_pass_cast(g, NULL, RT_BF16);
   if (s == RT_OK) s = rt_pass_layout(g);
   if (s == RT_OK) s = rt_pass_prune(g);
-  return s == RT_OK ? rt_plan_new(*g, &plan, &n->plan) : s;
+  return s == RT_OK ? rt_plan_new(*g, &plan, out) : s;
 }
 
 static rt_status open_from(rt_network *n, rt_file *file, const rt_network_options *o) {
@@ -224,7 +224,10 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   s = n ? open_from(n, file, options) : RT_E_MEMORY;
   if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   if (s == RT_OK) s = rt_store_load(n->store, file, &options->load, &n->info.load); /* names the file itself */
-  if (s == RT_OK && (s = compile(n, options)) != RT_OK) s = rt_fail_in(s, "%s", path);
+  if (s == RT_OK) {
+    s = rt_compile_evaluation(&n->graph, false, options->bf16, options->kernels, &n->plan);
+    if (s != RT_OK) s = rt_fail_in(s, "%s", path);
+  }
   rt_file_free(file);
   if (s == RT_OK)
     *out = n;
