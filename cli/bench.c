@@ -1,16 +1,17 @@
-/* Time one step of a model on synthetic data. */
+/* Time one step of a model on synthetic data, or networks from files side by side. */
+#include "bench_files.h"
 #include "network.h"
+#include "weights.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
-static const char *step_text = "train", *model_text = "resnet18", *options_text, *input_text = "3x32x32",
-                  *precision_text = "auto", *kernels_text = "auto";
+static const char *step_text = "train", *model_text, *options_text, *batch_text, *data_text, *data_options,
+                  *input_text = "3x32x32", *precision_text, *kernels_text = "auto";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer;
@@ -18,14 +19,19 @@ static bool as_json, per_layer;
 static const flag flags[] = {
     {"step", FLAG_TEXT, &step_text, "train|infer",
      "what to time: a training step, or the forward pass with batch norm folded"},
-    {"model", FLAG_TEXT, &model_text, "NAME", "a model of the table (resnet18)"},
+    {"model", FLAG_TEXT, &model_text, "NAME",
+     "a model of the table (resnet18); with files: NAME:OPTIONS, where they don't say it"},
     {"options", FLAG_TEXT, &options_text, "TEXT", "its options, as in \"classes=100 stem=imagenet\""},
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
-    {"batch", FLAG_INT, &batch, "N", "images a step (128)"},
-    {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16", "auto: bf16 where the CPU has it"},
+    {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
+    {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16",
+     "auto: bf16 where the CPU has it (auto; of files fp32)"},
     {"kernels", FLAG_TEXT, &kernels_text, "auto|direct|reference", "direct: convolutions without Winograd"},
     {"threads", FLAG_INT, &threads, "N", "as many as processors unless given"},
-    {"seconds", FLAG_FLOAT, &seconds, "S", "how long to measure, after a warm-up (10)"},
+    {"seconds", FLAG_FLOAT, &seconds, "S",
+     "how long to measure, after a warm-up (10); with files each and every batch"},
+    {"data", FLAG_TEXT, &data_text, "NAME[:PATH]", "with files: accuracy on this data set's test images too"},
+    {"data-options", FLAG_TEXT, &data_options, "TEXT", "its options"},
     {"per-layer", FLAG_BOOL, &per_layer, NULL, "print time, flops and bytes of every step"},
     {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output"},
     {0},
@@ -82,31 +88,6 @@ static rt_status measure(const network *net, const rt_feed *feeds, int n, timing
   return s;
 }
 
-static double peak_bytes(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)usage.ru_maxrss * 1024;
-}
-
-static void print_layers(const network *net) {
-  double total = 0;
-  int n = rt_plan_steps(net->plan);
-  for (int i = 0; i < n; i++) {
-    rt_step_info step;
-    rt_plan_step(net->plan, i, &step);
-    if (step.runs) total += step.seconds / (double)step.runs;
-  }
-  fprintf(stderr, "%-28s %-24s %-22s %9s %6s %9s %8s\n", "layer", "op", "kernel", "ms", "share", "Gflop/s", "GB/s");
-  for (int i = 0; i < n; i++) {
-    rt_step_info step;
-    rt_plan_step(net->plan, i, &step);
-    if (!step.runs) continue;
-    double each = step.seconds / (double)step.runs;
-    fprintf(stderr, "%-28s %-24s %-22s %9.3f %5.1f%% %9.1f %8.1f\n", step.name, step.op, step.kernel, each * 1e3,
-            100 * each / total, step.flops / each * 1e-9, step.bytes / each * 1e-9);
-  }
-}
-
 static int print(const network *net, const timing *t, const char *precision) {
   double best = t->step[0], median = t->step[t->n / 2], p90 = t->step[(int)((t->n - 1) * 0.9)];
   rt_memory m = rt_plan_memory(net->plan);
@@ -115,8 +96,8 @@ static int print(const network *net, const timing *t, const char *precision) {
            "Gflop/s, "
            "peak memory %.0f MB, arena %.0f MB\n",
            model_text, step_text, input_text, (long long)batch, precision, rt_threads(), (double)batch / median,
-           (double)batch / best, median * 1e3, best * 1e3, p90 * 1e3, t->flops / median * 1e-9, peak_bytes() / 1e6,
-           (double)m.arena / 1e6);
+           (double)batch / best, median * 1e3, best * 1e3, p90 * 1e3, t->flops / median * 1e-9,
+           (double)rt_peak_memory(false) / 1e6, (double)m.arena / 1e6);
     return EXIT_DONE;
   }
   cJSON *o = cJSON_CreateObject();
@@ -129,7 +110,7 @@ static int print(const network *net, const timing *t, const char *precision) {
   cJSON_AddNumberToObject(ms, "best", best * 1e3);
   cJSON_AddNumberToObject(ms, "median", median * 1e3);
   cJSON_AddNumberToObject(ms, "p90", p90 * 1e3);
-  cJSON_AddNumberToObject(o, "peak_memory_bytes", peak_bytes());
+  cJSON_AddNumberToObject(o, "peak_memory_bytes", (double)rt_peak_memory(false));
   cJSON_AddNumberToObject(o, "arena_bytes", (double)m.arena);
   cJSON_AddNumberToObject(o, "gflops", t->flops / median * 1e-9);
   cJSON_AddStringToObject(o, "precision", precision);
@@ -171,7 +152,7 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
     feeds[1].data = target;
     s = measure(&net, feeds, n_feeds, &t);
     status = s == RT_OK ? print(&net, &t, bf16 ? "bf16" : "fp32") : complain(s);
-    if (s == RT_OK && per_layer) print_layers(&net);
+    if (s == RT_OK && per_layer) bench_print_layers(net.plan);
   }
   free(x);
   free(target);
@@ -180,16 +161,16 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
   return status;
 }
 
-static int run(const char *const *arguments, int n) {
-  (void)arguments;
-  (void)n;
+static int bench_model(void) {
   int64_t input[8];
+  char *end;
   bool training = strcmp(step_text, "train") == 0;
   if (!training && strcmp(step_text, "infer") != 0)
     return complain_usage("--step %s: expected train or infer", step_text);
-  if (batch < 1) return complain_usage("--batch %lld: expected a number above 0", (long long)batch);
-  if (!(seconds >= 0 && seconds <= 86400))
-    return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
+  if (data_text) return complain_usage("bench: --data goes with files of weights");
+  if (batch_text) batch = strtoll(batch_text, &end, 10);
+  if (batch_text && (end == batch_text || *end || batch < 1 || batch == INT64_MAX))
+    return complain_usage("--batch %s: expected a whole number above 0", batch_text);
   int rank = parse_shape(input_text, input, 6);
   if (!rank) return EXIT_USAGE;
   bool bf16;
@@ -200,11 +181,33 @@ static int run(const char *const *arguments, int n) {
   return bench(training, bf16, (rt_kernels)kernels, input, rank);
 }
 
+static int run(const char *const *arguments, int n) {
+  if (!(seconds >= 0 && seconds <= 86400))
+    return complain_usage("--seconds %g: expected a number from 0 to 86400", seconds);
+  if (!n) {
+    if (!model_text) model_text = "resnet18";
+    if (!precision_text) precision_text = "auto";
+    return bench_model();
+  }
+  weights.model = model_text;
+  weights.precision = precision_text ? precision_text : "fp32";
+  weights.kernels = kernels_text;
+  weights.threads = threads;
+  const bench_files o = {.batches = batch_text ? batch_text : "1",
+                         .seconds = seconds,
+                         .per_layer = per_layer,
+                         .json = as_json,
+                         .data = data_text,
+                         .data_options = data_options};
+  return bench_files_run(arguments, n, &o);
+}
+
 const command command_bench = {
     .name = "bench",
-    .arguments = "",
-    .summary = "time a training step or a forward pass on synthetic data",
-    .example = "retort bench --step train --model resnet18 --input 3x32x32 --batch 128 --precision bf16",
+    .arguments = "[FILE...]",
+    .summary = "time networks from files side by side, or a step of a model on synthetic data",
+    .example = "retort bench a.pth a_int8.pth --batch 1,64; retort bench --step train --model resnet18",
     .flags = flags,
+    .most = MOST_ARGUMENTS,
     .run = run,
 };

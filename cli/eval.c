@@ -3,7 +3,6 @@
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char *data_text, *data_options, *split_text = "test";
 static bool as_json, per_class;
@@ -59,47 +58,6 @@ static int print_result_json(const char *path, const rt_network *network, const 
 
 /* ---- the evaluation ---- */
 
-enum { OPTIONS = 4096 };
-
-/* Images of a folder have no size of their own: they are scaled and cut as the file says, unless told otherwise. */
-static int folder_options(const rt_file *file, char *text) {
-  static const char spaces[] = " \t\r\n";
-  const char *input = rt_file_metadata(file, "input"), *resize = rt_file_metadata(file, "resize");
-  int64_t shape[4];
-  size_t n = 0;
-  if (input) {
-    int rank = parse_shape(input, shape, 4);
-    if (rank && rank != 3) complain_usage("the file's metadata \"input\" is no shape like 3x32x32");
-    if (rank != 3) return EXIT_USAGE;
-    n += (size_t)snprintf(text, OPTIONS, "channels=%lld size=%lld,%lld ", (long long)shape[0], (long long)shape[1],
-                          (long long)shape[2]);
-  }
-  if (resize) {
-    size_t number = strcspn(resize, spaces);
-    const char *filter = resize + number + strspn(resize + number, spaces);
-    n += (size_t)snprintf(text + n, OPTIONS - n, "shorter=%.*s ", (int)(number < 40 ? number : 40), resize);
-    size_t word = strcspn(filter, spaces);
-    if (word) n += (size_t)snprintf(text + n, OPTIONS - n, "filter=%.*s ", (int)(word < 40 ? word : 40), filter);
-  }
-  snprintf(text + n, OPTIONS - n, "%s", data_options ? data_options : "");
-  return EXIT_DONE;
-}
-
-static int open_data(const char *path, rt_data **out) {
-  char text[OPTIONS] = "";
-  rt_file *file;
-  rt_status s = RT_OK;
-  int status = EXIT_DONE;
-  bool folder = strncmp(data_text, "imagefolder:", 12) == 0;
-  if (folder && (s = rt_file_open(path, &file)) == RT_OK) {
-    status = folder_options(file, text);
-    rt_file_free(file);
-  }
-  if (status != EXIT_DONE) return status;
-  if (s == RT_OK) s = rt_data_open(data_text, folder ? text : data_options, out);
-  return s == RT_OK ? EXIT_DONE : complain(s);
-}
-
 static int evaluate(const char *path, rt_network *network, const rt_data *data, const rt_data_info *d, rt_split split) {
   rt_network_info info;
   rt_metrics *metrics;
@@ -125,7 +83,7 @@ static int run(const char *const *arguments, int n) {
   int split;
   if (!data_text) return complain_usage("eval: --data is missing: on what? (see %s data list)", PROGRAM);
   if (parse_choice("split", split_text, splits, &split) != EXIT_DONE) return EXIT_USAGE;
-  int status = open_data(arguments[0], &data);
+  int status = weights_open_data(arguments[0], data_text, data_options, &data);
   if (status != EXIT_DONE) return status;
   rt_data_describe(data, &d);
   rt_network_options o = {.channels = d.channels, .height = d.height, .width = d.width, .classes = d.classes};

@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
+#include <string.h>
 
 weights_options weights = {.precision = "fp32", .kernels = "auto", .batch = 128};
 
@@ -38,4 +39,47 @@ cJSON *weights_json(const char *path, const rt_network *network) {
   cJSON_AddStringToObject(o, "options", info.options);
   cJSON_AddStringToObject(o, "precision", bf16 ? "bf16" : "fp32");
   return o;
+}
+
+/* ---- data for a network ---- */
+
+enum { OPTIONS = 4096 };
+
+/* Images of a folder have no size of their own: they are scaled and cut as the file says, unless told otherwise. */
+static int folder_options(const rt_file *file, const char *given, char *text) {
+  static const char spaces[] = " \t\r\n";
+  const char *input = rt_file_metadata(file, "input"), *resize = rt_file_metadata(file, "resize");
+  int64_t shape[4];
+  size_t n = 0;
+  if (input) {
+    int rank = parse_shape(input, shape, 4);
+    if (rank && rank != 3) complain_usage("the file's metadata \"input\" is no shape like 3x32x32");
+    if (rank != 3) return EXIT_USAGE;
+    n += (size_t)snprintf(text, OPTIONS, "channels=%lld size=%lld,%lld ", (long long)shape[0], (long long)shape[1],
+                          (long long)shape[2]);
+  }
+  if (resize) {
+    size_t number = strcspn(resize, spaces);
+    const char *filter = resize + number + strspn(resize + number, spaces);
+    n += (size_t)snprintf(text + n, OPTIONS - n, "shorter=%.*s ", (int)(number < 40 ? number : 40), resize);
+    size_t word = strcspn(filter, spaces);
+    if (word) n += (size_t)snprintf(text + n, OPTIONS - n, "filter=%.*s ", (int)(word < 40 ? word : 40), filter);
+  }
+  snprintf(text + n, OPTIONS - n, "%s", given ? given : "");
+  return EXIT_DONE;
+}
+
+int weights_open_data(const char *path, const char *name, const char *options, rt_data **out) {
+  char text[OPTIONS] = "";
+  rt_file *file;
+  rt_status s = RT_OK;
+  int status = EXIT_DONE;
+  bool folder = strncmp(name, "imagefolder:", 12) == 0;
+  if (folder && (s = rt_file_open(path, &file)) == RT_OK) {
+    status = folder_options(file, options, text);
+    rt_file_free(file);
+  }
+  if (status != EXIT_DONE) return status;
+  if (s == RT_OK) s = rt_data_open(name, folder ? text : options, out);
+  return s == RT_OK ? EXIT_DONE : complain(s);
 }

@@ -28,6 +28,9 @@ extern weights_options weights;
 
 /* Set the threads and open `path` as the flags say; `o` has what else is known. DONE, or a complaint was made. */
 int weights_open(const char *path, rt_network_options o, rt_network **out);
+/* The data set `name` with `options`, as rt_data_open takes them. The images of a folder have no size of their own: they
+ * are scaled and cut as the file `path` says, unless the options say otherwise. */
+int weights_open_data(const char *path, const char *name, const char *options, rt_data **out);
 /* {"file", "model", "precision"}, to which a command adds; NULL where there is no memory. */
 struct cJSON *weights_json(const char *path, const rt_network *network);
 

@@ -589,6 +589,7 @@ typedef struct rt_network_options {
   const char *resize;              /* "256 bilinear" */
   bool bf16;                       /* compute in bf16 */
   rt_kernels kernels;
+  bool profile; /* time every node: see rt_network_plan */
   rt_load_options load;
 } rt_network_options;
 
@@ -614,6 +615,23 @@ RT_API rt_status rt_network_run(rt_network *network, const float *x, int64_t n, 
  * into `metrics`, made for as many classes as the network has. The data must have its shape and number of classes. */
 RT_API rt_status rt_evaluate(rt_network *network, const rt_data *data, rt_split split, int64_t batch,
                              rt_metrics *metrics);
+
+/* Its plan: memory, and the time of every node where it was opened with `profile`. Borrowed. */
+RT_API rt_plan *rt_network_plan(const rt_network *network);
+
+/* ---- benchmarks: what networks cost to run ---- */
+
+typedef struct rt_bench {
+  int64_t runs;
+  double best, p50, p90, p99; /* seconds of one run */
+  double joules;              /* of one run, all packages of the CPU; NaN where the kernel's counters can't be read */
+} rt_bench;
+
+/* Time forward passes of `batch` synthetic images through n networks, alternately, `seconds` each after a warm-up; out has
+ * n elements. */
+RT_API rt_status rt_bench_run(rt_network *const *networks, int n, int64_t batch, double seconds, rt_bench *out);
+/* Most bytes that the process had resident so far, or since it was last told to `forget`; 0 where the system doesn't tell. */
+RT_API int64_t rt_peak_memory(bool forget);
 
 /* ---- training runs: data, model, optimizer, checkpoints, in a directory ---- */
 

@@ -74,8 +74,9 @@ static rt_status compile_evaluation(rt_trainer *t) {
   rt_status s = rt_graph_new(t->store, &t->evaluation);
   if (s == RT_OK) s = build_model(t, t->evaluation, &logits);
   if (s != RT_OK) return s;
-  return rt_compile_evaluation(&t->evaluation, t->o.ema > 0, t->o.precision == RT_PRECISION_BF16,
-                               (rt_kernels)t->o.kernels, &t->evaluate_plan);
+  rt_plan_options plan = {.kernels = (rt_kernels)t->o.kernels};
+  return rt_compile_evaluation(&t->evaluation, t->o.ema > 0, t->o.precision == RT_PRECISION_BF16, &plan,
+                               &t->evaluate_plan);
 }
 
 rt_status rt_train_build(rt_trainer *t) {

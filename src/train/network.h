@@ -15,7 +15,8 @@ struct rt_network {
 };
 
 /* A model's graph into its evaluation form, and a plan of it; `averages`: of the moving averages of its weights. */
-rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, rt_kernels kernels, rt_plan **out);
+rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, const rt_plan_options *options,
+                                rt_plan **out);
 
 /* "0.5,0.25", exactly. */
 void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n);

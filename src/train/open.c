@@ -189,8 +189,7 @@ static rt_status check_classes(const rt_network *n, int64_t names) {
                  n->info.classes);
 }
 
-rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, rt_kernels kernels, rt_plan **out) {
-  rt_plan_options plan = {.kernels = kernels};
+rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, const rt_plan_options *options, rt_plan **out) {
   rt_status s = rt_pass_eval(g, NULL);
   if (s == RT_OK && averages) s = rt_pass_ema(g);
   if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
@@ -198,7 +197,7 @@ rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, rt_kerne
   if (s == RT_OK && bf16) s = rt_pass_cast(g, NULL, RT_BF16);
   if (s == RT_OK) s = rt_pass_layout(g);
   if (s == RT_OK) s = rt_pass_prune(g);
-  return s == RT_OK ? rt_plan_new(*g, &plan, out) : s;
+  return s == RT_OK ? rt_plan_new(*g, options, out) : s;
 }
 
 static rt_status open_from(rt_network *n, rt_file *file, const rt_network_options *o) {
@@ -225,7 +224,8 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   if (s == RT_OK) s = rt_store_load(n->store, file, &options->load, &n->info.load); /* names the file itself */
   if (s == RT_OK) {
-    s = rt_compile_evaluation(&n->graph, false, options->bf16, options->kernels, &n->plan);
+    rt_plan_options plan = {.kernels = options->kernels, .profile = options->profile};
+    s = rt_compile_evaluation(&n->graph, false, options->bf16, &plan, &n->plan);
     if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   }
   rt_file_free(file);
@@ -246,3 +246,5 @@ void rt_network_free(rt_network *n) {
 }
 
 void rt_network_describe(const rt_network *n, rt_network_info *out) { *out = n->info; }
+
+rt_plan *rt_network_plan(const rt_network *n) { return n->plan; }

@@ -12,19 +12,10 @@ import zlib
 from pathlib import Path
 
 from support.command import RETORT, check, finish, refuses, run
+from support.tensors import write_safetensors
 
 SIDE, CLASSES = 8, 4
 DATA = ("--data", "synthetic", "--data-options", f"shape=3,{SIDE},{SIDE} classes={CLASSES} images=40 test_images=60")
-
-
-def write_safetensors(path, tensors, metadata):
-    """tensors: name → (shape, values)"""
-    header, data = {"__metadata__": metadata} if metadata else {}, b""
-    for name, (shape, values) in tensors.items():
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 4 * len(values)]}
-        data += struct.pack(f"<{len(values)}f", *values)
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def write_png(path, width, height):
