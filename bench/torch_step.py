@@ -2,7 +2,8 @@
 
     python bench/torch_step.py --step train --model resnet18 --batch 128 --precision bf16 --layout channels_last
 
-Train: cross-entropy, backward, SGD (momentum 0.9, weight decay 5e-4). Infer: evaluation mode, batch norm folded into
+Train: cross-entropy, backward, SGD (momentum 0.9, weight decay 5e-4). Distill: the same with a frozen teacher in evaluation mode under
+no_grad, 0.1 cross-entropy + 0.9 kd at T = 4. Infer: evaluation mode, batch norm folded into
 the convolutions, traced and frozen. The batch is synthetic and stays the same, as in `retort bench`.
 """
 import argparse
@@ -41,7 +42,13 @@ def forward_flops(model, x):
     return total
 
 
-def train_step(model, x, target, bf16, optimizer):
+def kd(s, t, T):
+    """T² · mean over samples of KL(softmax(t/T) ‖ softmax(s/T))"""
+    return nn.functional.kl_div(nn.functional.log_softmax(s / T, 1), nn.functional.log_softmax(t / T, 1), log_target=True,
+                                reduction="batchmean") * T * T
+
+
+def train_step(model, x, target, bf16, optimizer, teacher=None):
     kind = {"foreach": {"foreach": True}, "fused": {"fused": True}}[optimizer]
     sgd = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, **kind)
     model.train()
@@ -49,7 +56,13 @@ def train_step(model, x, target, bf16, optimizer):
     def step():
         sgd.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = nn.functional.cross_entropy(model(x), target)
+            if teacher is None:
+                loss = nn.functional.cross_entropy(model(x), target)
+            else:
+                with torch.no_grad():
+                    soft = teacher(x).float()
+                logits = model(x).float()
+                loss = 0.1 * nn.functional.cross_entropy(logits, target) + 0.9 * kd(logits, soft, 4)
         loss.backward()
         sgd.step()
 
@@ -81,7 +94,8 @@ def infer_step(model, x, bf16, how):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--step", choices=["train", "infer"], default="train")
+    p.add_argument("--step", choices=["train", "infer", "distill"], default="train")
+    p.add_argument("--teacher-model", default="resnet50")
     p.add_argument("--model", default="resnet18")
     p.add_argument("--input", default="3x32x32")
     p.add_argument("--batch", type=int, default=128)
@@ -105,8 +119,12 @@ def main():
     x = torch.randn(a.batch, *map(int, a.input.split("x"))).to(memory_format=memory_format)
     target = torch.randint(a.classes, (a.batch,))
     bf16 = a.precision == "bf16"
-    flops = a.batch * forward_flops(model, x[:1]) * (3 if a.step == "train" else 1)
-    step = train_step(model, x, target, bf16, a.optimizer) if a.step == "train" else infer_step(model, x, bf16, a.infer)
+    flops = a.batch * forward_flops(model, x[:1]) * (1 if a.step == "infer" else 3)
+    teacher = None
+    if a.step == "distill":
+        teacher = torch_models.make(a.teacher_model, a.classes).to(memory_format=memory_format).eval().requires_grad_(False)
+        flops += a.batch * forward_flops(teacher, x[:1])
+    step = infer_step(model, x, bf16, a.infer) if a.step == "infer" else train_step(model, x, target, bf16, a.optimizer, teacher)
 
     for _ in range(a.warmup):
         step()
@@ -126,7 +144,7 @@ def main():
         "precision": a.precision,
         "threads": a.threads,
         "steps": len(times),
-        "variant": f"{a.precision} {a.layout} " + (a.optimizer if a.step == "train" else a.infer),
+        "variant": f"{a.precision} {a.layout} " + (a.infer if a.step == "infer" else a.optimizer),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }))
 

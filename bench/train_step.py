@@ -56,7 +56,8 @@ def run(command, args):
 
 
 def common(model, step, args, seconds):
-    return ["--step", step, "--model", model, "--input", args.input, "--batch", str(args.batch), "--threads", str(args.threads),
+    teacher = ["--teacher-model", args.teacher] if step == "distill" else []
+    return ["--step", step, "--model", model, *teacher, "--input", args.input, "--batch", str(args.batch), "--threads", str(args.threads),
             "--seconds", str(seconds), "--json"]
 
 
@@ -67,7 +68,7 @@ def ours(model, step, precision, args, seconds):
 def theirs(model, step, variant, args, seconds):
     precision, layout, how = variant
     return run([sys.executable, os.path.join(HERE, "torch_step.py"), *common(model, step, args, seconds), "--precision", precision,
-                "--layout", layout, "--optimizer" if step == "train" else "--infer", how], args)
+                "--layout", layout, "--infer" if step == "infer" else "--optimizer", how], args)
 
 
 def note(text):

@@ -1,5 +1,6 @@
 /* Time one step of a model on synthetic data, or networks from files side by side. */
 #include "bench_files.h"
+#include "distill_step.h"
 #include "network.h"
 #include "weights.h"
 
@@ -11,18 +12,24 @@
 #include <time.h>
 
 static const char *step_text = "train", *model_text, *options_text, *batch_text, *data_text, *data_options,
-                  *input_text = "3x32x32", *precision_text, *kernels_text = "auto";
+                  *input_text = "3x32x32", *precision_text, *kernels_text = "auto", *teacher_text, *teacher_options,
+                  *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer;
 
 static const flag flags[] = {
-    {"step", FLAG_TEXT, &step_text, "train|infer",
-     "what to time: a training step, or the forward pass with batch norm folded"},
+    {"step", FLAG_TEXT, &step_text, "train|infer|distill",
+     "what to time: a training step, the forward pass with batch norm folded, or a training step that learns from a "
+     "teacher"},
     {"model", FLAG_TEXT, &model_text, "NAME",
      "a model of the table (resnet18); with files: NAME:OPTIONS, where they don't say it"},
     {"options", FLAG_TEXT, &options_text, "TEXT", "its options, as in \"classes=100 stem=imagenet\""},
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
+    {"teacher-model", FLAG_TEXT, &teacher_text, "NAME", "the teacher of --step distill, a model of the table"},
+    {"teacher-options", FLAG_TEXT, &teacher_options, "TEXT", "its options"},
+    {"loss", FLAG_TEXT, &loss_text, "TERMS",
+     "of --step distill (\"cross_entropy:weight=0.1 kd:weight=0.9,temperature=4\")"},
     {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
     {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16",
      "auto: bf16 where the CPU has it (auto; of files fp32)"},
@@ -102,6 +109,7 @@ static int print(const network *net, const timing *t, const char *precision) {
   }
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "model", model_text);
+  if (teacher_text) cJSON_AddStringToObject(o, "teacher", teacher_text);
   cJSON_AddStringToObject(o, "step", step_text);
   cJSON_AddNumberToObject(o, "batch", (double)batch);
   cJSON *rate = cJSON_AddObjectToObject(o, "images_per_second"), *ms = cJSON_AddObjectToObject(o, "step_ms");
@@ -118,11 +126,17 @@ static int print(const network *net, const timing *t, const char *precision) {
   return print_json(o);
 }
 
+static rt_status open_step(network *net, bool training, bool bf16, rt_kernels kernels, const int64_t *input, int rank) {
+  rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
+  distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text};
+  if (teacher_text) return distill_step_open(net, &step, input, rank, bf16, &plan);
+  return network_open(net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16,
+                      &plan);
+}
+
 static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *input, int rank) {
   network net;
-  rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
-  rt_status s =
-      network_open(&net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16, &plan);
+  rt_status s = open_step(&net, training, bf16, kernels, input, rank);
   if (s != RT_OK) return complain(s);
   int64_t dim[8] = {batch}, n = 1;
   for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
@@ -164,9 +178,13 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
 static int bench_model(void) {
   int64_t input[8];
   char *end;
-  bool training = strcmp(step_text, "train") == 0;
-  if (!training && strcmp(step_text, "infer") != 0)
-    return complain_usage("--step %s: expected train or infer", step_text);
+  static const char *const steps[] = {"train", "infer", "distill", NULL};
+  int step;
+  if (parse_choice("step", step_text, steps, &step) != EXIT_DONE) return EXIT_USAGE;
+  bool training = step != 1;
+  if ((step == 2) != (teacher_text != NULL))
+    return complain_usage("--step distill and --teacher-model belong together, as in --step distill --teacher-model "
+                          "resnet50 --model resnet18");
   if (data_text) return complain_usage("bench: --data goes with files of weights");
   if (batch_text) batch = strtoll(batch_text, &end, 10);
   if (batch_text && (end == batch_text || *end || batch < 1 || batch == INT64_MAX))

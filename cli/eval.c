@@ -4,7 +4,7 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 
-static const char *data_text, *data_options, *split_text = "test";
+static const char *data_text, *data_options, *split_text = "test", *teacher_path;
 static bool as_json, per_class;
 
 static const flag flags[] = {
@@ -12,6 +12,8 @@ static const flag flags[] = {
     {"data-options", FLAG_TEXT, &data_options, "TEXT", "its options, as in \"validation=0.2\""},
     {"split", FLAG_TEXT, &split_text, "test|validation|train", "which part of it (test)"},
     WEIGHTS_FLAGS,
+    {"teacher", FLAG_TEXT, &teacher_path, "FILE",
+     "a network to compare with: agreement, divergence, calibration of both"},
     {"per-class", FLAG_BOOL, &per_class, NULL, "a line for every class"},
     {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output, with classes and confusion matrix"},
     {0},
@@ -32,19 +34,49 @@ static void print_class(const rt_data_info *d, const int64_t *confusion, int64_t
   printf("\n");
 }
 
-static int print_table(const char *path, const rt_data_info *d, const rt_metrics *m) {
+/* What was measured. */
+typedef struct outcome {
+  rt_metrics *metrics, *of_teacher; /* of_teacher: NULL without one */
+  rt_agreement agreement;
+} outcome;
+
+static void print_agreement(const outcome *m) {
+  rt_score t;
+  rt_metrics_score(m->of_teacher, &t);
+  printf("%s: %lld right: top-1 %.2f %%, loss %.4f, calibration error %.4f; agrees on %lld (%.2f %%), KL to it %.4f\n",
+         teacher_path, (long long)t.correct, 100 * t.top1, t.loss, t.ece, (long long)m->agreement.agree,
+         100 * (double)m->agreement.agree / (double)m->agreement.images, m->agreement.kl);
+}
+
+static int print_table(const char *path, const rt_data_info *d, const outcome *out) {
+  const rt_metrics *m = out->metrics;
   rt_score s;
   rt_metrics_score(m, &s);
   printf(
       "%s: %lld of %lld %s images of %s are right: top-1 %.2f %%, top-5 %.2f %%, loss %.4f, calibration error %.4f\n",
       path, (long long)s.correct, (long long)s.images, split_text, d->kind, 100 * s.top1, 100 * s.top5, s.loss, s.ece);
+  if (teacher_path) print_agreement(out);
   for (int64_t c = 0; per_class && c < d->classes; c++) print_class(d, rt_metrics_confusion(m), c);
   return EXIT_DONE;
 }
 
-static int print_result_json(const char *path, const rt_network *network, const rt_data_info *d, const rt_metrics *m) {
+static void add_teacher(cJSON *o, const outcome *m) {
+  rt_score t;
+  rt_metrics_score(m->of_teacher, &t);
+  cJSON *part = cJSON_AddObjectToObject(o, "teacher");
+  cJSON_AddStringToObject(part, "file", teacher_path);
+  cJSON_AddNumberToObject(part, "correct", (double)t.correct);
+  cJSON_AddNumberToObject(part, "top1", t.top1);
+  cJSON_AddNumberToObject(part, "loss", t.loss);
+  cJSON_AddNumberToObject(part, "ece", t.ece);
+  cJSON_AddNumberToObject(part, "agree", (double)m->agreement.agree);
+  cJSON_AddNumberToObject(part, "agreement", (double)m->agreement.agree / (double)m->agreement.images);
+  cJSON_AddNumberToObject(part, "kl", m->agreement.kl);
+}
+
+static int print_result_json(const char *path, const rt_network *network, const rt_data_info *d, const outcome *m) {
   char *text;
-  rt_status s = rt_metrics_json(m, d->class_name, true, &text);
+  rt_status s = rt_metrics_json(m->metrics, d->class_name, true, &text);
   if (s != RT_OK) return complain(s);
   cJSON *o = weights_json(path, network), *measured = cJSON_Parse(text);
   rt_text_free(text);
@@ -53,24 +85,43 @@ static int print_result_json(const char *path, const rt_network *network, const 
   for (cJSON *item; measured && (item = cJSON_DetachItemViaPointer(measured, measured->child));)
     cJSON_AddItemToObject(o, item->string, item);
   cJSON_Delete(measured);
+  if (teacher_path) add_teacher(o, m);
   return print_json(o);
 }
 
 /* ---- the evaluation ---- */
 
+/* The teacher's file says what it is of; flags are for the student's. */
+static rt_status evaluate_beside(rt_network *network, const rt_data *data, const rt_data_info *d, rt_split split,
+                                 outcome *m) {
+  rt_network_info info;
+  rt_network *teacher;
+  rt_network_options o = {.channels = d->channels, .height = d->height, .width = d->width, .classes = d->classes};
+  rt_status s = rt_network_open(teacher_path, &o, &teacher);
+  if (s != RT_OK) return s;
+  rt_network_describe(teacher, &info);
+  s = rt_metrics_new(info.classes, &m->of_teacher);
+  if (s == RT_OK)
+    s = rt_evaluate_beside(network, teacher, data, split, weights.batch, m->metrics, m->of_teacher, &m->agreement);
+  rt_network_free(teacher);
+  return s;
+}
+
 static int evaluate(const char *path, rt_network *network, const rt_data *data, const rt_data_info *d, rt_split split) {
   rt_network_info info;
-  rt_metrics *metrics;
+  outcome m = {0};
   rt_network_describe(network, &info);
   if (!info.mean)
     fprintf(stderr, "%s: %s doesn't say mean and std: those of the data set's training images are used\n", PROGRAM,
             path);
-  rt_status s = rt_metrics_new(info.classes, &metrics);
-  if (s == RT_OK) s = rt_evaluate(network, data, split, weights.batch, metrics);
-  int status = s != RT_OK ? complain(s)
-               : as_json  ? print_result_json(path, network, d, metrics)
-                          : print_table(path, d, metrics);
-  rt_metrics_free(metrics);
+  rt_status s = rt_metrics_new(info.classes, &m.metrics);
+  if (s == RT_OK && teacher_path)
+    s = evaluate_beside(network, data, d, split, &m);
+  else if (s == RT_OK)
+    s = rt_evaluate(network, data, split, weights.batch, m.metrics);
+  int status = s != RT_OK ? complain(s) : as_json ? print_result_json(path, network, d, &m) : print_table(path, d, &m);
+  rt_metrics_free(m.metrics);
+  rt_metrics_free(m.of_teacher);
   return status;
 }
 

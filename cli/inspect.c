@@ -7,11 +7,13 @@
 #include <string.h>
 
 static const char *input_text = "3x32x32", *options_text;
-static bool as_json, as_dot;
+static bool as_json, as_dot, layers_only;
 
 static const flag flags[] = {
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
     {"options", FLAG_TEXT, &options_text, "TEXT", "the model's options, as in \"classes=100 stem=imagenet\""},
+    {"layers", FLAG_BOOL, &layers_only, NULL,
+     "the names that losses can compare, and their shapes: nodes and groups of them"},
     {"dot", FLAG_BOOL, &as_dot, NULL, "the graph for Graphviz instead of the table"},
     {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output"},
     {0},
@@ -96,6 +98,20 @@ static void print_table(const network *net, const char *model) {
          (double)n * 4 / 1e6, macs / 1e6);
 }
 
+/* What rt_find_layer finds, without the batch's dimension. */
+static int print_layers(const network *net) {
+  const rt_layer_info *layer;
+  int n;
+  rt_status s = rt_graph_layers(net->graph, &layer, &n);
+  if (s != RT_OK) return complain(s);
+  for (int i = 0; i < n; i++) {
+    printf("%-32s ", layer[i].name);
+    for (int d = 1; d < layer[i].rank; d++) printf("%s%lld", d > 1 ? "x" : "", (long long)layer[i].dim[d]);
+    printf("\n");
+  }
+  return EXIT_DONE;
+}
+
 static int print_dot(const network *net) {
   char *text;
   rt_status s = rt_graph_dot(net->graph, &text);
@@ -128,6 +144,8 @@ static int inspect_model(const char *name) {
   int status = EXIT_DONE;
   if (as_dot) {
     status = print_dot(&net);
+  } else if (layers_only) {
+    status = print_layers(&net);
   } else if (as_json) {
     cJSON *o = cJSON_CreateObject();
     add_layers(o, &net, name);
@@ -161,7 +179,9 @@ static int inspect_file(const char *path) {
   bool told = model && open_told(&net, path) == RT_OK;
   if (model && !told) fprintf(stderr, "%s: its layers can't be shown: %s\n", PROGRAM, rt_error());
   int status = EXIT_DONE;
-  if (as_json) {
+  if (told && layers_only) {
+    status = print_layers(&net);
+  } else if (as_json) {
     cJSON *o = tensors_json(file, path);
     if (told) add_layers(o, &net, model);
     status = print_json(o);

@@ -148,6 +148,18 @@ RT_API rt_value *rt_output(rt_value *value, int index);
 RT_API void rt_mark_output(rt_graph *graph, const char *name, rt_value *value);
 RT_API rt_value *rt_find(rt_graph *graph, const char *name); /* a marked output or an input, else NULL */
 
+/* A layer: the last result of the node of this name, "layer1.0.conv1", or behind this scope, "layer1.0" or "layer1"; NULL
+ * where there is none. Passes change what there is: look before them. */
+RT_API rt_value *rt_find_layer(rt_graph *graph, const char *name);
+typedef struct rt_layer_info {
+  const char *name;
+  rt_dtype dtype;
+  int rank;
+  int64_t dim[8]; /* -1: open until a plan binds it */
+} rt_layer_info;
+/* All of them, scopes too; the list is in the graph. */
+RT_API rt_status rt_graph_layers(rt_graph *graph, const rt_layer_info **out, int *n);
+
 RT_API int rt_op_count(void);
 RT_API const char *rt_op_name(int i);
 
@@ -319,6 +331,8 @@ typedef struct rt_loss_inputs {
   rt_value *labels;            /* s64[N]; for cross_entropy also probabilities, N×C */
   const rt_layer *student_layer, *teacher_layer;
   int student_layers, teacher_layers;
+  rt_value *const *teachers; /* of several: what a term's from=1, from=2 … means; `teacher` is then their mean */
+  int n_teachers;
 } rt_loss_inputs; /* what no term needs may be missing */
 
 /* The weighted total of n terms "NAME" or "NAME:option=value,option=value", as in "kd:temperature=4,weight=0.7": a
@@ -616,6 +630,14 @@ RT_API rt_status rt_network_run(rt_network *network, const float *x, int64_t n, 
 RT_API rt_status rt_evaluate(rt_network *network, const rt_data *data, rt_split split, int64_t batch,
                              rt_metrics *metrics);
 
+typedef struct rt_agreement {
+  int64_t images, agree; /* agree: student and teacher take the image for the same class, rightly or not */
+  double kl; /* mean over the images of Σ pₜ (ln pₜ − ln pₛ), natural logarithm, at temperature 1 */
+} rt_agreement;
+/* rt_evaluate of two networks that tell the same classes apart, and how far the first one does as the second. */
+RT_API rt_status rt_evaluate_beside(rt_network *student, rt_network *teacher, const rt_data *data, rt_split split,
+                                    int64_t batch, rt_metrics *metrics, rt_metrics *teacher_metrics, rt_agreement *out);
+
 /* Its plan: memory, and the time of every node where it was opened with `profile`. Borrowed. */
 RT_API rt_plan *rt_network_plan(const rt_network *network);
 
@@ -639,6 +661,8 @@ RT_API int64_t rt_peak_memory(bool forget);
 typedef struct rt_setting {
   const char *name, *fallback, *help;
   const char *argument; /* what it takes: "N", "TEXT", "sgd|adamw|muon", "true|false" */
+  const char *one;      /* of a list: what one of its elements is called, "loss"; else NULL */
+  const char *join;     /* what stands between the elements */
 } rt_setting;
 RT_API int rt_train_setting_count(void);
 RT_API rt_status rt_train_setting(int i, rt_setting *out);
@@ -686,10 +710,16 @@ typedef struct rt_train_report {
  *   model.best.pth           the weights of the best epoch by validation accuracy (the last one without validation images)
  *   model.last.pth           those of the last epoch; both load with PyTorch's load_state_dict(strict=True)
  *   checkpoint.safetensors   everything that going on needs, every epoch, every `checkpoint_steps` and at an interruption
+ *   dark_knowledge.json      of a run with teachers: some test images and what teacher and student say of them
  * With resume=true a run in `out` goes on from its last checkpoint to the same bits as if it had never stopped, on the same
  * machine, build and number of threads; other settings come from its config.json, and ones that differ are refused.
- * RT_E_DIVERGED: the loss or a gradient was not finite; the sentence names step, loss and layer, and nothing was changed. */
+ * With `teacher` the model is a student: `losses` may then have terms that compare it with the teachers, which run frozen in the
+ * same plan. What such terms train along (adapters, queues) is in the checkpoint, not in the model's files.
+ * RT_E_DIVERGED: the loss or a gradient was not finite; the sentence names step, term and layer, and nothing was changed. */
 RT_API rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, void *context, rt_train_report *report);
+/* What a run with these settings would do, in words: the loss with its numbers put in, layers compared, what is trained along,
+ * sizes. Nothing is written. Freed with rt_text_free. */
+RT_API rt_status rt_train_explain(const rt_pair *settings, int n, char **out);
 
 /* ---- the machine ---- */
 

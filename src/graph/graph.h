@@ -21,7 +21,13 @@ typedef struct rt_node rt_node;
 
 /* ---- store ---- */
 
-typedef enum rt_segment { RT_SEGMENT_PARAMETER, RT_SEGMENT_STATISTIC, RT_SEGMENT_STATE, RT_SEGMENTS } rt_segment;
+typedef enum rt_segment {
+  RT_SEGMENT_PARAMETER,
+  RT_SEGMENT_STATISTIC,
+  RT_SEGMENT_STATE,
+  RT_SEGMENT_FROZEN, /* another store's: read here, in no file of this store */
+  RT_SEGMENTS
+} rt_segment;
 
 typedef struct rt_variable_t rt_var;
 struct rt_variable_t {
@@ -49,6 +55,8 @@ rt_var *rt_store_find(const rt_store *store, const char *name);
 /* The variable of this name, made if it isn't there; an error if it is there with another type. */
 rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *type, rt_segment segment,
                            const rt_init *init, rt_var **out);
+/* A variable that is another store's: its data are read here under this name, and must live as long as this store. */
+rt_status rt_store_borrow(rt_store *store, const char *name, const rt_var *of, rt_var **out);
 /* Give every variable that has none its memory, neighbours in declaration order, and its initial value. */
 rt_status rt_store_allocate(rt_store *store);
 
@@ -133,6 +141,14 @@ rt_value **rt_rewrite_inputs(rt_rewrite *rw, const rt_node *node);
 rt_node *rt_rewrite_emit(rt_rewrite *rw, const rt_node *node, rt_value *const *in);
 /* Map the marked outputs; on success *out owns the new graph, on failure it is freed and the status returned. */
 rt_status rt_rewrite_end(rt_rewrite *rw, rt_graph **out);
+
+/* Append the nodes of another graph, names behind `prefix`. `map`, by value id of `from`, says before what stands for which
+ * of its values, and after it for all; an input that nothing stands for is the one of the same name. Variables and assigns of
+ * the same store are shared; another store's variables are borrowed, and nothing is assigned. Outputs are not marked. */
+rt_status rt_graph_inline(rt_graph *to, const rt_graph *from, const char *prefix, rt_value **map);
+rt_value **rt_graph_new_map(rt_graph *to, const rt_graph *from); /* an empty one, in the arena of `to` */
+/* A name that rt_find_layer takes for this value: the shortest scope whose last result it is; NULL: there is none. */
+const char *rt_layer_name(rt_graph *graph, const rt_value *value);
 
 /* ---- op rows ---- */
 

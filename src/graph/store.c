@@ -84,6 +84,17 @@ rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *typ
   return RT_OK;
 }
 
+rt_status rt_store_borrow(rt_store *store, const char *name, const rt_var *of, rt_var **out) {
+  if (of->alias) of = of->alias;
+  if (!of->data) return rt_fail(RT_E_INTERNAL, "variable %s: %s has no data yet that it could read", name, of->name);
+  rt_status s = rt_store_declare(store, name, &of->type, RT_SEGMENT_FROZEN, &of->init, out);
+  if (s != RT_OK || (*out)->data) return s;
+  store->bytes -= padded(*out);
+  (*out)->data = of->data;
+  (*out)->version = of->version;
+  return RT_OK;
+}
+
 static void draw(rt_var *v, uint64_t seed) {
   rt_tensor t = rt_tensor_view(&v->type, v->data);
   int64_t n = rt_tensor_elements(&t);
@@ -142,7 +153,7 @@ rt_status rt_store_init(rt_store *store, uint64_t seed) {
   rt_status s = rt_store_allocate(store);
   if (s != RT_OK) return s;
   for (int i = 0; i < store->n; i++)
-    if (!store->var[i]->alias) draw(store->var[i], seed);
+    if (!store->var[i]->alias && store->var[i]->segment != RT_SEGMENT_FROZEN) draw(store->var[i], seed);
   return RT_OK;
 }
 

@@ -34,24 +34,32 @@ static void check_batch(const rt_loss_build *b, const rt_value *s, const rt_valu
                  (long long)t->type.dim[0]);
 }
 
-static void take_logits(rt_loss_build *b, const rt_loss_row *row, const rt_loss_inputs *in) {
+/* The teacher that the term learns from, or what stands for all. */
+static rt_value *choose_teacher(const rt_loss_build *b, int64_t from, const rt_loss_inputs *in) {
+  if (!from) return in->teacher;
+  if (from <= in->n_teachers) return in->teachers[from - 1];
+  rt_loss_fail(b, RT_E_ARGUMENT, "from=%lld, and the number of teachers is %d", (long long)from, in->n_teachers);
+  return NULL;
+}
+
+static void take_logits(rt_loss_build *b, const rt_loss_row *row, rt_value *teacher, const rt_loss_inputs *in) {
   if (row->needs & RT_LOSS_STUDENT) need(b, in->student, "the student's logits, N×C");
-  if (row->needs & RT_LOSS_TEACHER) need(b, in->teacher, "the teacher's logits, N×C");
+  if (row->needs & RT_LOSS_TEACHER) need(b, teacher, "the teacher's logits, N×C");
   if (row->needs & RT_LOSS_LABELS) need(b, in->labels, "labels, N class numbers");
   if (row->needs & RT_LOSS_STUDENT) check_logits(b, in->student, "student");
-  if (row->needs & RT_LOSS_TEACHER) check_logits(b, in->teacher, "teacher");
+  if (row->needs & RT_LOSS_TEACHER) check_logits(b, teacher, "teacher");
   if (b->graph->status != RT_OK) return;
   if (row->needs & RT_LOSS_STUDENT && row->needs & RT_LOSS_TEACHER) {
-    const rt_dim *s = in->student->type.dim, *t = in->teacher->type.dim;
+    const rt_dim *s = in->student->type.dim, *t = teacher->type.dim;
     if (rt_dims_conflict(s[1], t[1]))
       rt_loss_fail(b, RT_E_SHAPE,
                    "the student has %lld classes and the teacher %lld; both need the same ones. Losses that compare "
                    "layers (hint, attention_transfer, sp …) don't look at classes",
                    (long long)s[1], (long long)t[1]);
-    check_batch(b, in->student, in->teacher, "logits");
+    check_batch(b, in->student, teacher, "logits");
   }
   if (row->needs & RT_LOSS_STUDENT) b->student = rt_loss_cast(b, in->student);
-  if (row->needs & RT_LOSS_TEACHER) b->teacher = detached(b, in->teacher);
+  if (row->needs & RT_LOSS_TEACHER) b->teacher = detached(b, teacher);
   if (row->needs & RT_LOSS_LABELS) {
     bool probabilities = rt_dtype_is_float(in->labels->type.dtype);
     b->labels = probabilities ? rt_loss_cast(b, in->labels) : in->labels;
@@ -142,7 +150,8 @@ static void take_named(rt_loss_build *b, const char *text, const rt_loss_inputs 
 
 void rt_loss_take_inputs(rt_loss_build *b, const rt_loss_row *row, const rt_loss_options *options,
                          const rt_loss_inputs *in) {
-  take_logits(b, row, in);
+  rt_value *teacher = row->needs & RT_LOSS_TEACHER ? choose_teacher(b, options->from, in) : NULL;
+  take_logits(b, row, teacher, in);
   if (!(row->needs & RT_LOSS_LAYERS) || b->graph->status != RT_OK) return;
   if (*options->layers)
     take_named(b, options->layers, in);

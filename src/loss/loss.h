@@ -10,6 +10,7 @@
 typedef struct rt_loss_options {
   double weight;
   const char *as;     /* the term's name; "": the loss's */
+  int64_t from;       /* the teacher, counted from 1; 0: the mean of them */
   const char *layers; /* of rows that need layers */
 } rt_loss_options;
 

@@ -8,8 +8,11 @@
 #define RT_LOSS_OPTION_COMMON \
   {"weight",        RT_OPT_FLOAT, offsetof(rt_loss_options, weight), \
    .fallback = "1", .max = 1e18,  .help = "factor of this term; may be scheduled"}, \
+      {"as", RT_OPT_TEXT, offsetof(rt_loss_options, as), .fallback = "", \
+       .help = "name of the term; left out: the loss's"}, \
   { \
-    "as", RT_OPT_TEXT, offsetof(rt_loss_options, as), .fallback = "", .help = "name of the term; left out: the loss's" \
+    "from", RT_OPT_INT, offsetof(rt_loss_options, from), \
+        .fallback = "0", .max = 1000, .help = "which of several teachers, from 1; 0: the mean of their logits" \
   }
 #define RT_LOSS_OPTION_LAYERS \
   { \

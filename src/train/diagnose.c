@@ -89,14 +89,26 @@ static void find_layer(rt_trainer *t, const rt_train_feeds *feeds, char *text, s
   rt_graph_free(g);
 }
 
+/* Terms whose value isn't finite, else all. Asked before the step is made again. */
+static void name_terms(const rt_trainer *t, char *text, size_t size) {
+  const rt_objective *o = &t->objective;
+  size_t n = 0;
+  for (int bad = 1; bad >= 0 && !n; bad--)
+    for (int i = 0; i < o->outputs && n < size; i += 2) {
+      rt_result r;
+      if (bad && rt_plan_result(t->train_plan, o->output[i], &r) == RT_OK && is_finite(&r)) continue;
+      n += (size_t)snprintf(text + n, size - n, "%s%s", n ? " + " : "", o->output[i] + strlen("loss."));
+    }
+}
+
 rt_status rt_train_diagnose(rt_trainer *t, const rt_train_feeds *feeds, double loss) {
-  char where[640];
+  char where[640], terms[256] = "";
+  name_terms(t, terms, sizeof terms);
   find_layer(t, feeds, where, sizeof where);
   const char *what = isnan(loss) ? "nan" : isinf(loss) ? "infinite" : "finite, and a gradient is not";
-  return rt_fail(
-      RT_E_DIVERGED,
-      "step %lld (epoch %lld): the loss (cross_entropy) is %s: %s. The step was not made; %s%s. A smaller lr, a "
-      "longer warm-up or clip=1 may help",
-      (long long)t->state.step + 1, (long long)t->state.epochs + 1, what, where,
-      t->saved ? "the last good checkpoint stays in " : "there is no checkpoint yet in ", t->run.path);
+  return rt_fail(RT_E_DIVERGED,
+                 "step %lld (epoch %lld): the loss (%s) is %s: %s. The step was not made; %s%s. A smaller lr, a "
+                 "longer warm-up or clip=1 may help",
+                 (long long)t->state.step + 1, (long long)t->state.epochs + 1, terms, what, where,
+                 t->saved ? "the last good checkpoint stays in " : "there is no checkpoint yet in ", t->run.path);
 }

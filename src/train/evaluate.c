@@ -48,14 +48,18 @@ static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_sp
   return s;
 }
 
-rt_status rt_evaluate(rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_metrics *metrics) {
+rt_status rt_network_loader(const rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_loader **out) {
   rt_data_info d;
+  rt_data_describe(data, &d);
+  rt_status s = check_data(&n->info, &d, split);
+  return s == RT_OK ? new_loader(&n->info, data, split, batch, out) : s;
+}
+
+rt_status rt_evaluate(rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_metrics *metrics) {
   rt_loader *loader = NULL;
   rt_batch b = {0};
   const float *logits;
-  rt_data_describe(data, &d);
-  rt_status s = check_data(&n->info, &d, split);
-  if (s == RT_OK) s = new_loader(&n->info, data, split, batch, &loader);
+  rt_status s = rt_network_loader(n, data, split, batch, &loader);
   while (s == RT_OK && !b.last) {
     s = rt_loader_next(loader, &b);
     if (s == RT_OK) s = rt_network_run(n, b.x, b.n, &logits);

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The model's logits from the input "x", marked. */
-static rt_status build_model(const rt_trainer *t, rt_graph *g, rt_value **logits) {
+rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits) {
   const rt_data_info *d = &t->info;
   rt_dim x[] = {rt_symbol(g, "batch"), d->channels, d->height, d->width};
   *logits = rt_model(g, t->model, rt_input(g, "x", RT_F32, 4, x), t->model_options);
@@ -19,18 +18,45 @@ static rt_status build_model(const rt_trainer *t, rt_graph *g, rt_value **logits
   return rt_graph_status(g);
 }
 
-static rt_status forward(const rt_trainer *t, rt_graph **g) {
-  rt_value *logits;
-  char smoothing[64];
-  rt_status s = build_model(t, *g, &logits);
+/* ---- the training step ---- */
+
+/* Append the model in training form, fused and in the run's precision; what is tapped of it is marked on the way. */
+static rt_status inline_student(const rt_trainer *t, rt_graph *g, rt_value **logits, rt_layer *taps) {
+  rt_graph *own;
+  rt_status s = rt_graph_new(g->store, &own);
   if (s != RT_OK) return s;
-  rt_dim dim[] = {rt_symbol(*g, "batch"), t->info.classes};
-  rt_value *target = rt_input(*g, "target", t->soft ? RT_F32 : RT_S64, t->soft ? 2 : 1, dim);
-  snprintf(smoothing, sizeof smoothing, "label_smoothing=%.9g", t->o.label_smoothing);
-  rt_mark_output(*g, "loss", rt_cross_entropy(*g, logits, target, smoothing));
+  s = rt_train_model(t, own, logits);
+  if (s == RT_OK) s = rt_taps_mark(t, RT_STUDENT, own);
+  if (s == RT_OK) s = rt_pass_fuse(&own, NULL);
+  if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(&own, NULL, RT_BF16);
+  rt_value **map = s == RT_OK ? rt_graph_new_map(g, own) : NULL;
+  if (s == RT_OK) s = map ? rt_graph_inline(g, own, "", map) : RT_E_MEMORY;
+  if (s == RT_OK) {
+    *logits = map[rt_find(own, "logits")->id];
+    rt_mark_output(g, "logits", *logits);
+    rt_taps_take(t, RT_STUDENT, own, map, taps);
+  }
+  rt_graph_free(own);
+  return s == RT_OK ? rt_graph_status(g) : s;
+}
+
+/* Teachers come first: what they keep in memory is gone before the student keeps anything for its gradients. */
+static rt_status forward(const rt_trainer *t, rt_graph **g) {
+  rt_value *logits, *teacher[RT_MOST_TEACHERS] = {0};
+  rt_layer taps[RT_MOST_TAPS];
+  const rt_data_info *d = &t->info;
+  rt_dim x[] = {rt_symbol(*g, "batch"), d->channels, d->height, d->width}, target[] = {x[0], d->classes};
+  rt_value *image = rt_input(*g, "x", RT_F32, 4, x);
+  rt_status s = rt_graph_status(*g);
+  for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
+    s = rt_teacher_inline(t, k, *g, image, &teacher[k], taps);
+  if (s == RT_OK) s = inline_student(t, *g, &logits, taps);
+  if (s != RT_OK) return s;
+  rt_value *labels = rt_input(*g, "target", t->soft ? RT_F32 : RT_S64, t->soft ? 2 : 1, target);
+  rt_value *loss = rt_objective_build(t, *g, logits, teacher, labels, taps);
+  if (loss) rt_mark_output(*g, "loss", loss);
   s = rt_graph_status(*g);
-  if (s == RT_OK) s = rt_pass_fuse(g, NULL);
-  if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(g, NULL, RT_BF16);
+  if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(g, "loss.", RT_BF16); /* adapters */
   return s;
 }
 
@@ -72,8 +98,12 @@ static rt_status compile_training(rt_trainer *t) {
 static rt_status compile_evaluation(rt_trainer *t) {
   rt_value *logits;
   rt_status s = rt_graph_new(t->store, &t->evaluation);
-  if (s == RT_OK) s = build_model(t, t->evaluation, &logits);
+  if (s == RT_OK) s = rt_train_model(t, t->evaluation, &logits);
   if (s != RT_OK) return s;
+  for (int i = 0; i < t->evaluation->n_values; i++) {
+    const rt_var *v = t->evaluation->value[i]->var;
+    if (v && v->segment == RT_SEGMENT_PARAMETER) t->parameters += rt_type_elements(&v->type);
+  }
   rt_plan_options plan = {.kernels = (rt_kernels)t->o.kernels};
   return rt_compile_evaluation(&t->evaluation, t->o.ema > 0, t->o.precision == RT_PRECISION_BF16, &plan,
                                &t->evaluate_plan);
@@ -82,41 +112,57 @@ static rt_status compile_evaluation(rt_trainer *t) {
 rt_status rt_train_build(rt_trainer *t) {
   rt_status s = rt_store_new(&t->store);
   if (s == RT_OK) s = compile_training(t);
+  if (s == RT_OK) s = rt_objective_bind(t);
   return s == RT_OK ? compile_evaluation(t) : s;
 }
 
 /* ---- weights ---- */
 
-rt_status rt_train_start(rt_trainer *t) {
-  rt_status s = rt_store_init(t->store, (uint64_t)rt_settings_number(t->o.init_seed));
-  if (s != RT_OK || !*t->o.init) return s;
-  rt_file *file;
-  rt_load_options options = {.segments = RT_MODEL, .allow_partial = t->o.allow_partial};
-  rt_load_report report;
-  s = rt_file_open(t->o.init, &file);
-  if (s == RT_OK) s = rt_store_load(t->store, file, &options, &report);
-  rt_file_free(file);
-  return s == RT_OK && *report.text ? rt_news_note(t, "%s", report.text) : s;
-}
-
-/* The moving averages under the names of what they are averages of: a store of their own. */
-static rt_status averages(const rt_trainer *t, rt_store *to) {
+/* The model alone, in a store of its own: without what was trained beside it. */
+static rt_status model_store(const rt_trainer *t, bool averages, rt_store *to) {
   rt_graph *g;
   rt_value *logits;
   rt_status s = rt_graph_new(to, &g);
   if (s != RT_OK) return s;
-  s = build_model(t, g, &logits);
+  s = rt_train_model(t, g, &logits);
   if (s == RT_OK) s = rt_store_allocate(to);
   char name[512];
   for (int i = 0; i < to->n && s == RT_OK; i++) {
-    const rt_var *v = to->var[i];
+    const rt_var *v = to->var[i], *from = NULL;
     snprintf(name, sizeof name, "%s.ema", v->name);
-    const rt_var *from = rt_store_find(t->store, name);
+    if (averages) from = rt_store_find(t->store, name);
     if (!from) from = rt_store_find(t->store, v->name);
     if (from) s = rt_store_set(to, v->name, from->data, (size_t)rt_type_bytes(&v->type));
   }
   rt_graph_free(g);
   return s;
+}
+
+/* The model's variables from the file `init`: those beside it aren't looked for there. */
+static rt_status load_init(rt_trainer *t, rt_store *model, rt_load_report *report) {
+  rt_file *file;
+  rt_load_options options = {.segments = RT_MODEL, .allow_partial = t->o.allow_partial};
+  rt_status s = model_store(t, false, model);
+  if (s == RT_OK) s = rt_file_open(t->o.init, &file);
+  if (s != RT_OK) return s;
+  s = rt_store_load(model, file, &options, report);
+  rt_file_free(file);
+  for (int i = 0; i < model->n && s == RT_OK; i++) {
+    const rt_var *v = model->var[i];
+    s = rt_store_set(t->store, v->name, v->data, (size_t)rt_type_bytes(&v->type));
+  }
+  return s;
+}
+
+rt_status rt_train_start(rt_trainer *t) {
+  rt_status s = rt_store_init(t->store, (uint64_t)rt_settings_number(t->o.init_seed));
+  if (s != RT_OK || !*t->o.init) return s;
+  rt_store *model;
+  rt_load_report report = {0};
+  s = rt_store_new(&model);
+  if (s == RT_OK) s = load_init(t, model, &report);
+  rt_store_free(model);
+  return s == RT_OK && *report.text ? rt_news_note(t, "%s", report.text) : s;
 }
 
 /* A JSON list of names; they may come from directories, so they are escaped. */
@@ -159,14 +205,11 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file) {
                      {"data", d->kind},
                      {"epoch", text[EPOCH].text}};
   int n = (int)(sizeof pairs / sizeof *pairs);
-  rt_store *averaged = NULL;
-  if (s == RT_OK && t->o.ema > 0) {
-    s = rt_store_new(&averaged);
-    if (s == RT_OK) s = averages(t, averaged);
-  }
-  if (s == RT_OK)
-    s = rt_store_save(averaged ? averaged : t->store, rt_run_path(&t->run, file, path), RT_MODEL, pairs, n);
-  rt_store_free(averaged);
+  rt_store *model = NULL;
+  if (s == RT_OK) s = rt_store_new(&model);
+  if (s == RT_OK) s = model_store(t, t->o.ema > 0, model);
+  if (s == RT_OK) s = rt_store_save(model, rt_run_path(&t->run, file, path), RT_MODEL, pairs, n);
+  rt_store_free(model);
   for (int i = 0; i < TEXTS; i++) rt_strbuf_release(&text[i]);
   return s;
 }

@@ -33,6 +33,11 @@ static void feed_part(const rt_trainer *t, const rt_batch *b, int64_t from, int6
   if (rt_find(t->training, "step")) add(f, "step", 0, NULL, &f->draw);
   if (t->o.accumulate > 1) add(f, "share", 0, NULL, &f->share);
   if (t->o.accumulate > 1) add(f, "update", 0, NULL, &f->update);
+  for (int i = 0; i < t->objective.n_scheduled; i++) {
+    const rt_scheduled *one = &t->objective.scheduled[i];
+    f->scheduled[i] = (float)rt_schedule_value(one->schedule, t->state.step, t->steps);
+    add(f, one->name, 0, NULL, &f->scheduled[i]);
+  }
 }
 
 static rt_status scalar(const rt_plan *plan, const char *name, double *out) {
@@ -63,6 +68,18 @@ static rt_status count_correct(const rt_trainer *t, const rt_train_feeds *f, int
   return RT_OK;
 }
 
+/* What the terms came to, over the parts of the step. */
+static rt_status read_terms(rt_trainer *t, double share) {
+  rt_objective *o = &t->objective;
+  rt_status s = RT_OK;
+  for (int i = 0; i < o->outputs && s == RT_OK; i++) {
+    double value = 0;
+    s = scalar(t->train_plan, o->output[i], &value);
+    o->value[i] += share * value;
+  }
+  return s;
+}
+
 static rt_status run_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_t n, int64_t part, double *loss,
                           int64_t *correct) {
   rt_train_feeds f;
@@ -73,6 +90,7 @@ static rt_status run_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_
   if (s == RT_OK) s = scalar(t->train_plan, "finite", &finite);
   if (s == RT_OK && finite == 0) return rt_train_diagnose(t, &f, value);
   *loss += value * (double)n;
+  if (s == RT_OK) s = read_terms(t, (double)n / (double)b->n);
   return s == RT_OK ? count_correct(t, &f, correct) : s;
 }
 
@@ -93,6 +111,7 @@ static rt_status make_step(rt_trainer *t) {
   int64_t correct = 0;
   rt_status s = next_batch(t, &b);
   if (s == RT_OK && t->state.step == 0) s = rt_news_images(t, &b);
+  memset(t->objective.value, 0, sizeof t->objective.value);
   int64_t each = s == RT_OK ? (b.n + t->o.accumulate - 1) / t->o.accumulate : 1;
   for (int64_t from = 0, part = 0; s == RT_OK && from < b.n; from += each, part++)
     s = run_part(t, &b, from, from + each < b.n ? each : b.n - from, part, &loss, &correct);

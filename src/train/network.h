@@ -14,9 +14,21 @@ struct rt_network {
   rt_network_info info; /* texts are in the arena */
 };
 
+/* rt_network_open before it compiles: the graph is the model's, its logits marked, and there is no plan. */
+rt_status rt_network_load(const char *path, const rt_network_options *options, rt_network **out);
+/* The same for options->model with weights drawn from a seed. */
+rt_status rt_network_draw(const rt_network_options *options, uint64_t seed, rt_network **out);
+
 /* A model's graph into its evaluation form, and a plan of it; `averages`: of the moving averages of its weights. */
 rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, const rt_plan_options *options,
                                 rt_plan **out);
+
+/* Images of a split in order, as this network wants them. */
+rt_status rt_network_loader(const rt_network *network, const rt_data *data, rt_split split, int64_t batch,
+                            rt_loader **out);
+
+/* softmax(z/T) of n logits. */
+void rt_soft_targets(const float *z, int64_t n, double temperature, double *p);
 
 /* "0.5,0.25", exactly. */
 void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n);

@@ -64,15 +64,40 @@ static void add_score(cJSON *o, const char *name, const rt_score *score) {
   cJSON_AddNumberToObject(part, "ece", score->ece);
 }
 
+/* What is learned: the sum, the teachers, the layers that are compared. */
+static void add_objective(cJSON *line, const rt_trainer *t) {
+  const rt_objective *o = &t->objective;
+  rt_strbuf sum = {0};
+  rt_explain_sum(t, &sum);
+  cJSON_AddStringToObject(line, "loss", sum.text ? sum.text : "");
+  rt_strbuf_release(&sum);
+  if (!o->teachers) return;
+  cJSON *teachers = cJSON_AddArrayToObject(line, "teachers");
+  for (int k = 0; k < o->teachers; k++) {
+    cJSON *one = cJSON_CreateObject();
+    if (!cJSON_AddItemToArray(teachers, one)) continue;
+    cJSON_AddStringToObject(one, "file", o->teacher[k].text);
+    cJSON_AddStringToObject(one, "model", o->teacher[k].network->info.model);
+    cJSON_AddNumberToObject(one, "weight", o->teacher[k].weight);
+  }
+  cJSON *layers = cJSON_AddArrayToObject(line, "layers");
+  for (int i = 0; i < o->taps; i++) {
+    cJSON *one = cJSON_CreateObject();
+    if (!cJSON_AddItemToArray(layers, one)) continue;
+    cJSON_AddStringToObject(one, "network", o->tap[i].network == RT_STUDENT ? "student" : "teacher");
+    cJSON_AddStringToObject(one, "layer", o->tap[i].name);
+    cJSON_AddStringToObject(one, "shape", o->tap[i].shape);
+  }
+  cJSON_AddNumberToObject(line, "adapter_parameters", (double)rt_adapter_parameters(t));
+}
+
 rt_status rt_news_begin(rt_trainer *t, bool resumed) {
   rt_news news = describe(t, RT_NEWS_BEGIN);
   cJSON *o = new_line(t, resumed ? "resume" : "begin");
-  int64_t parameters = 0;
-  for (int i = 0; i < t->store->n; i++)
-    if (t->store->var[i]->segment == RT_SEGMENT_PARAMETER) parameters += rt_type_elements(&t->store->var[i]->type);
   cJSON_AddStringToObject(o, "directory", t->run.path);
   cJSON_AddStringToObject(o, "model", t->model);
-  cJSON_AddNumberToObject(o, "parameters", (double)parameters);
+  cJSON_AddNumberToObject(o, "parameters", (double)t->parameters);
+  add_objective(o, t);
   cJSON_AddNumberToObject(o, "epochs", (double)t->o.epochs);
   cJSON_AddNumberToObject(o, "steps", (double)t->steps);
   cJSON_AddNumberToObject(o, "training_images", (double)t->info.count[RT_TRAIN]);
@@ -94,6 +119,17 @@ rt_status rt_news_note(rt_trainer *t, const char *format, ...) {
   return publish(t, &news, o);
 }
 
+/* "losses": {"kd": 1.2, "kd.weighted": 0.8, …}, and what schedules gave. */
+static void add_terms(cJSON *line, const rt_trainer *t) {
+  const rt_objective *o = &t->objective;
+  cJSON *losses = cJSON_AddObjectToObject(line, "losses");
+  for (int i = 0; i < o->outputs; i++) cJSON_AddNumberToObject(losses, o->output[i] + strlen("loss."), o->value[i]);
+  cJSON *scheduled = o->n_scheduled ? cJSON_AddObjectToObject(line, "scheduled") : NULL;
+  for (int i = 0; i < o->n_scheduled; i++)
+    cJSON_AddNumberToObject(scheduled, o->scheduled[i].name,
+                            rt_schedule_value(o->scheduled[i].schedule, t->state.step - 1, t->steps));
+}
+
 rt_status rt_news_step(rt_trainer *t, double loss) {
   rt_news news = describe(t, RT_NEWS_STEP);
   if (t->state.step % t->o.log_steps) {
@@ -107,8 +143,11 @@ rt_status rt_news_step(rt_trainer *t, double loss) {
   cJSON_AddNumberToObject(o, "epoch_accuracy", news.accuracy);
   cJSON_AddNumberToObject(o, "lr", news.lr);
   cJSON_AddNumberToObject(o, "images_per_second", news.images_per_second);
+  add_terms(o, t);
   rt_status s = publish(t, &news, o);
   if (s == RT_OK) s = rt_events_scalar(t->events, "train/loss", t->state.step, loss);
+  for (int i = 0; i < t->objective.outputs && s == RT_OK; i++)
+    s = rt_events_scalar(t->events, t->objective.output[i], t->state.step, t->objective.value[i]);
   return s == RT_OK ? rt_events_scalar(t->events, "train/lr", t->state.step, news.lr) : s;
 }
 
@@ -175,26 +214,34 @@ rt_status rt_news_end(rt_trainer *t, const rt_train_report *report) {
              : s;
 }
 
-/* Some images as the network gets them, brought back to levels. */
+rt_status rt_news_level(const rt_trainer *t, const float *x, rt_image *out) {
+  const rt_data_info *d = &t->info;
+  int64_t pixels = d->height * d->width;
+  *out = (rt_image){.height = d->height, .width = d->width, .channels = d->channels};
+  out->pixel = rt_alloc_array((size_t)pixels, (size_t)d->channels);
+  if (!out->pixel) return RT_E_MEMORY;
+  for (int64_t c = 0; c < d->channels; c++)
+    for (int64_t p = 0; p < pixels; p++) {
+      float level = (x[c * pixels + p] * d->deviation[c] + d->mean[c]) * 255 + 0.5f;
+      out->pixel[p * d->channels + c] = level <= 0 ? 0 : level >= 255 ? 255 : (uint8_t)level;
+    }
+  return RT_OK;
+}
+
+/* Some images as the network gets them. */
 rt_status rt_news_images(rt_trainer *t, const rt_batch *batch) {
   enum { MOST = 8 };
   const rt_data_info *d = &t->info;
-  int64_t pixels = d->height * d->width, n = batch->n < MOST ? batch->n : MOST;
-  rt_image image = {.height = d->height, .width = d->width, .channels = d->channels};
+  int64_t n = batch->n < MOST ? batch->n : MOST;
+  rt_status s = RT_OK;
   if (d->dtype != RT_U8 || (d->channels != 1 && d->channels != 3)) return RT_OK;
-  image.pixel = rt_alloc_array((size_t)pixels, (size_t)d->channels);
-  rt_status s = image.pixel ? RT_OK : RT_E_MEMORY;
   for (int64_t i = 0; i < n && s == RT_OK; i++) {
-    const float *x = batch->x + i * pixels * d->channels;
     char tag[64];
-    for (int64_t c = 0; c < d->channels; c++)
-      for (int64_t p = 0; p < pixels; p++) {
-        float level = (x[c * pixels + p] * d->deviation[c] + d->mean[c]) * 255 + 0.5f;
-        image.pixel[p * d->channels + c] = level <= 0 ? 0 : level >= 255 ? 255 : (uint8_t)level;
-      }
+    rt_image image;
+    s = rt_news_level(t, batch->x + i * d->channels * d->height * d->width, &image);
     snprintf(tag, sizeof tag, "train/image %lld", (long long)i);
-    s = rt_events_image(t->events, tag, t->state.step, &image);
+    if (s == RT_OK) s = rt_events_image(t->events, tag, t->state.step, &image);
+    rt_image_release(&image);
   }
-  rt_free(image.pixel);
   return s;
 }

@@ -212,7 +212,7 @@ static rt_status open_from(rt_network *n, rt_file *file, const rt_network_option
   return s;
 }
 
-rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out) {
+rt_status rt_network_load(const char *path, const rt_network_options *options, rt_network **out) {
   static const rt_network_options none;
   rt_file *file;
   *out = NULL;
@@ -223,16 +223,46 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   s = n ? open_from(n, file, options) : RT_E_MEMORY;
   if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   if (s == RT_OK) s = rt_store_load(n->store, file, &options->load, &n->info.load); /* names the file itself */
-  if (s == RT_OK) {
-    rt_plan_options plan = {.kernels = options->kernels, .profile = options->profile};
-    s = rt_compile_evaluation(&n->graph, false, options->bf16, &plan, &n->plan);
-    if (s != RT_OK) s = rt_fail_in(s, "%s", path);
-  }
   rt_file_free(file);
   if (s == RT_OK)
     *out = n;
   else
     rt_network_free(n);
+  return s;
+}
+
+rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out) {
+  rt_network *n;
+  rt_plan_options plan = {0};
+  if (options) plan = (rt_plan_options){.kernels = options->kernels, .profile = options->profile};
+  rt_status s = rt_network_load(path, options, &n);
+  if (s == RT_OK) {
+    s = rt_compile_evaluation(&n->graph, false, options && options->bf16, &plan, &n->plan);
+    if (s != RT_OK) s = rt_fail_in(s, "%s", path);
+  }
+  if (s != RT_OK) rt_network_free(n);
+  *out = s == RT_OK ? n : NULL;
+  return s;
+}
+
+rt_status rt_network_draw(const rt_network_options *o, uint64_t seed, rt_network **out) {
+  rt_network *n = rt_alloc(sizeof *n);
+  *out = NULL;
+  if (!n) return RT_E_MEMORY;
+  rt_network_info *i = &n->info;
+  size_t length = strcspn(o->model, ":");
+  const char *options = o->model[length] ? o->model + length + 1 : "";
+  i->model = rt_arena_text(&n->arena, "%.*s", (int)length, o->model);
+  i->options = says_classes(options)
+                   ? rt_arena_text(&n->arena, "%s", options)
+                   : rt_arena_text(&n->arena, "classes=%" PRId64 "%s%s", o->classes, *options ? " " : "", options);
+  i->channels = o->channels;
+  i->height = o->height;
+  i->width = o->width;
+  rt_status s = i->model && i->options ? build(n) : RT_E_MEMORY;
+  if (s == RT_OK) s = rt_store_init(n->store, seed);
+  if (s != RT_OK) rt_network_free(n);
+  *out = s == RT_OK ? n : NULL;
   return s;
 }
 

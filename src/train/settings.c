@@ -17,6 +17,27 @@ static const rt_option table[] = {
     {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"subset=5000\""},
     {"augment", RT_OPT_TEXT, FIELD(augment), "auto", 0, 0, NULL,
      "changes to training images, as in \"crop=4 flip\"; none; auto: what the data set usually gets"},
+    {"teacher", RT_OPT_TEXT, FIELD(teacher), "", 0, 0, NULL,
+     "file of a network to learn from (or NAME:OPTIONS, untrained: to try things out)"},
+    {"losses", RT_OPT_TEXT, FIELD(losses), "auto", 0, 0, NULL,
+     "terms that are added up, as in \"kd:weight=0.9,temperature=4\"; auto: cross_entropy, with a teacher a tenth of "
+     "it and "
+     "nine tenths of kd"},
+    {"layers", RT_OPT_TEXT, FIELD(layers), "auto", 0, 0, NULL,
+     "that terms without layers of their own compare, as in \"layer1:layer2+layer3\" (student:teacher); auto: those of "
+     "one resolution, or the last ones"},
+    {"alpha", RT_OPT_TEXT, FIELD(alpha), "", 0, 0, NULL, "weight of one of a hard and a soft term, with alpha_is"},
+    {"alpha_is", RT_OPT_CHOICE, FIELD(alpha_is), "unsaid", 0, 0, "unsaid|hard|soft",
+     "which term's; the other has 1 − alpha"},
+    {"teacher_weights", RT_OPT_TEXT, FIELD(teacher_weights), "mean", 0, 0, NULL,
+     "of several teachers' logits in their mean, as in \"2,1\""},
+    {"teacher_precision", RT_OPT_CHOICE, FIELD(teacher_precision), "auto", 0, 0, "auto|fp32|bf16",
+     "auto: the student's"},
+    {"teacher_mode", RT_OPT_CHOICE, FIELD(teacher_mode), "eval", 0, 0, "eval|train",
+     "train: its batch norms use the batch's statistics, and its dropout drops"},
+    {"schedules", RT_OPT_TEXT, FIELD(schedules), "", 0, 0, NULL,
+     "of other numbers than lr, as in \"kd.temperature: linear value=8 to=2; kd.weight: constant value=0.9 "
+     "warmup=10%\""},
     {"epochs", RT_OPT_INT, FIELD(epochs), "20", 1, 1e6, NULL, "passes over the training images"},
     {"batch", RT_OPT_INT, FIELD(batch), "128", 1, 1 << 20, NULL, "images a step"},
     {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
@@ -64,6 +85,9 @@ static const rt_option table[] = {
 /* What a run may be told anew when it goes on: these change no bit of it. */
 static const char *const free_settings[] = {"out", "resume", "loader_threads", "checkpoint_steps", "log_steps"};
 
+/* Lists, whose elements may be given one by one. */
+static const struct { const char *name, *one, *join; } lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}};
+
 int rt_train_setting_count(void) { return (int)(sizeof table / sizeof *table) - 1; }
 
 rt_status rt_train_setting(int i, rt_setting *out) {
@@ -78,6 +102,11 @@ rt_status rt_train_setting(int i, rt_setting *out) {
                                   : o->type == RT_OPT_BOOL ? "true|false"
                                   : number                 ? "N"
                                                            : "TEXT"};
+  for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+    if (strcmp(lists[k].name, o->name) == 0) {
+      out->one = lists[k].one;
+      out->join = lists[k].join;
+    }
   return RT_OK;
 }
 
@@ -213,6 +242,25 @@ static rt_status resolve_seeds(rt_train_settings *o, rt_arena *arena) {
   return s;
 }
 
+static rt_status resolve_losses(rt_train_settings *o, rt_arena *arena) {
+  bool smooth = o->label_smoothing > 0;
+  if (strcmp(o->losses, "auto") != 0)
+    return smooth ? rt_fail(RT_E_ARGUMENT,
+                            "train: losses say what is learned; label_smoothing=%g belongs there, as in "
+                            "cross_entropy:label_smoothing=%g",
+                            o->label_smoothing, o->label_smoothing)
+                  : RT_OK;
+  const char *hard = smooth ? rt_arena_text(arena, "label_smoothing=%.9g", o->label_smoothing) : "";
+  if (!*o->teacher)
+    o->losses = rt_arena_text(arena, "cross_entropy%s%s", smooth ? ":" : "", hard);
+  else if (*o->alpha)
+    o->losses = rt_arena_text(arena, "cross_entropy%s%s kd:temperature=4", smooth ? ":" : "", hard);
+  else
+    o->losses =
+        rt_arena_text(arena, "cross_entropy:weight=0.1%s%s kd:weight=0.9,temperature=4", smooth ? "," : "", hard);
+  return hard && o->losses ? RT_OK : RT_E_MEMORY;
+}
+
 rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt_arena *arena) {
   double images = (double)o->batch / 128, lr = 0.1 * images, decay = 0.05;
   if (o->optimizer == RT_OPTIMIZER_SGD)
@@ -222,8 +270,10 @@ rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt
   rt_status s = resolve("lr", &o->lr, lr, false, arena);
   if (s == RT_OK) s = resolve("weight_decay", &o->weight_decay, decay, false, arena);
   if (s == RT_OK) s = resolve_seeds(o, arena);
+  if (s == RT_OK) s = resolve_losses(o, arena);
   if (strcmp(o->augment, "auto") == 0) o->augment = *data->augment ? data->augment : "none";
   if (o->precision == RT_PRECISION_AUTO) o->precision = rt_cpu_get()->bf16 ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
+  if (o->teacher_precision == RT_PRECISION_AUTO) o->teacher_precision = o->precision;
   if (!o->threads) o->threads = rt_threads();
   return s;
 }

@@ -26,7 +26,15 @@ static void describe_data(const rt_data_info *d, char *text, size_t size) {
            (long long)d->classes, (double)d->mean[0], (double)d->deviation[0]);
 }
 
-enum { COUNTERS = 16, PAIRS = COUNTERS + 2, TEXT = 200 };
+/* The teachers' weights: with others the run would go another way. */
+static void describe_teachers(const rt_objective *o, char *text, size_t size) {
+  size_t n = 0;
+  text[0] = 0;
+  for (int i = 0; i < o->teachers && n < size; i++)
+    n += (size_t)snprintf(text + n, size - n, "%s%016" PRIx64, i ? " " : "", o->teacher[i].hash);
+}
+
+enum { COUNTERS = 16, PAIRS = COUNTERS + 3, TEXT = 200 };
 
 typedef struct counter {
   const char *key;
@@ -73,7 +81,9 @@ rt_status rt_train_checkpoint(rt_trainer *t) {
   pair[n] = (rt_pair){"machine", text[n]};
   describe_data(&t->info, text[n + 1], TEXT);
   pair[n + 1] = (rt_pair){"data", text[n + 1]};
-  rt_status s = rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 2);
+  describe_teachers(&t->objective, text[n + 2], TEXT);
+  pair[n + 2] = (rt_pair){"teachers", text[n + 2]};
+  rt_status s = rt_store_save(t->store, rt_run_path(&t->run, file_name, path), RT_ALL, pair, n + 3);
   t->saved |= s == RT_OK;
   return s;
 }
@@ -115,6 +125,17 @@ static rt_status compare_data(const rt_trainer *t, const rt_file *file, const ch
                  path, then, now);
 }
 
+static rt_status compare_teachers(const rt_trainer *t, const rt_file *file, const char *path) {
+  char now[TEXT];
+  const char *then = rt_file_metadata(file, "teachers");
+  describe_teachers(&t->objective, now, sizeof now);
+  if (!then || strcmp(then, now) == 0) return RT_OK;
+  return rt_fail(
+      RT_E_ARGUMENT,
+      "%s: the weights of the teacher (%s) aren't those that the run began with: bring them back, or begin another",
+      path, t->o.teacher);
+}
+
 static rt_status compare_machine(rt_trainer *t, const rt_file *file) {
   char now[TEXT];
   const char *then = rt_file_metadata(file, "machine");
@@ -134,6 +155,7 @@ rt_status rt_train_restore(rt_trainer *t, bool *found) {
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return s;
   s = compare_data(t, file, path);
+  if (s == RT_OK) s = compare_teachers(t, file, path);
   if (s == RT_OK) s = read_counters(t, file, path);
   if (s == RT_OK) s = rt_store_load(t->store, file, &all, NULL);
   if (s == RT_OK) s = rt_run_rewind(&t->run, t->state.log_bytes);

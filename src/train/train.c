@@ -88,6 +88,28 @@ static rt_status check_memory(rt_trainer *t) {
   return rt_plan_bind(t->train_plan, feed, fed);
 }
 
+/* What may surprise. */
+static rt_status note_objective(rt_trainer *t) {
+  const rt_objective *o = &t->objective;
+  rt_status s = RT_OK;
+  for (int i = 0; i < o->terms && s == RT_OK && t->o.accumulate > 1; i++)
+    if (o->term[i].row->couples_samples)
+      s = rt_news_note(t, "accumulate=%lld: %s compares the images of each part, not of the whole step",
+                       (long long)t->o.accumulate, o->term[i].row->name);
+  for (int k = 0; k < o->teachers && s == RT_OK; k++) {
+    const rt_teacher *teacher = &o->teacher[k];
+    const rt_network_info *n = &teacher->network->info;
+    if (!teacher->trained)
+      s = rt_news_note(t, "teacher %s has no weights of a file: what it says is chance", teacher->text);
+    else if (!n->mean)
+      s = rt_news_note(t, "teacher %s doesn't say mean and std: it gets images normalised as the student's",
+                       teacher->text);
+    else if (rt_teacher_normalises(t, k))
+      s = rt_news_note(t, "teacher %s learned with another mean and std: its images are converted", teacher->text);
+  }
+  return s;
+}
+
 static rt_status open_run(rt_trainer *t) {
   char name[256], path[RT_RUN_PATH];
   bool found = false;
@@ -104,6 +126,7 @@ static rt_status open_run(rt_trainer *t) {
   if (s == RT_OK && !found && t->o.accumulate > 1 && coupled)
     s = rt_news_note(t, "accumulate=%lld: %s normalises over the images of each part, not of the whole step",
                      (long long)t->o.accumulate, coupled);
+  if (s == RT_OK && !found) s = note_objective(t);
   return s == RT_OK ? rt_news_begin(t, found) : s;
 }
 
@@ -117,6 +140,7 @@ static rt_status test(rt_trainer *t, rt_train_report *report) {
   if (s != RT_OK) return s;
   rt_metrics_clear(t->metrics);
   s = rt_evaluate(network, t->data, RT_TEST, t->o.batch, t->metrics);
+  if (s == RT_OK) s = rt_dark_knowledge(t, network);
   rt_network_free(network);
   rt_metrics_score(t->metrics, &report->test);
   return s;
@@ -125,6 +149,7 @@ static rt_status test(rt_trainer *t, rt_train_report *report) {
 static rt_status run(rt_trainer *t, const rt_pair *settings, int n, rt_train_report *report) {
   rt_status s = read_settings(t, settings, n);
   if (s == RT_OK) s = open_data(t);
+  if (s == RT_OK) s = rt_objective_open(t);
   if (s == RT_OK) s = rt_train_build(t);
   if (s == RT_OK) s = check_memory(t);
   if (s == RT_OK) s = open_run(t);
@@ -150,6 +175,7 @@ static void release(rt_trainer *t) {
   rt_graph_free(t->training);
   rt_graph_free(t->evaluation);
   rt_store_free(t->store);
+  rt_objective_close(t);
   rt_schedule_free(t->schedule);
   rt_metrics_free(t->metrics);
   rt_data_free(t->data);
@@ -164,5 +190,28 @@ rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, void *co
   t.began = rt_now();
   rt_status s = run(&t, settings, n, report);
   release(&t);
+  return s;
+}
+
+/* ---- in words ---- */
+
+static rt_status explain(rt_trainer *t, const rt_pair *settings, int n, rt_strbuf *text) {
+  rt_status s = read_settings(t, settings, n);
+  if (s == RT_OK) s = open_data(t);
+  if (s == RT_OK) s = rt_objective_open(t);
+  if (s == RT_OK) s = rt_train_build(t);
+  if (s == RT_OK) s = check_memory(t);
+  if (s != RT_OK) return s;
+  rt_explain(t, text);
+  return text->failed ? RT_E_MEMORY : RT_OK;
+}
+
+rt_status rt_train_explain(const rt_pair *settings, int n, char **out) {
+  rt_trainer t = {.run.log = -1};
+  rt_strbuf text = {0};
+  rt_status s = explain(&t, settings, n, &text);
+  release(&t);
+  if (s != RT_OK) rt_strbuf_release(&text);
+  *out = text.text;
   return s;
 }

@@ -1,7 +1,11 @@
 /* A training run: what its files share.
  *
  *   settings.c   the table of settings; what is left to "auto"; config.json
+ *   teacher.c    teachers: from files or the table, in their form
+ *   objective.c  terms of the loss, which layers they compare, what schedules change
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
+ *   explain.c    all of that in words, before the first step
+ *   dark.c       images with what teacher and student say of them, after the last
  *   diagnose.c   which layer of a step that went wrong isn't finite
  *   directory.c  the run's directory, its lock, the lines of metrics.jsonl
  *   state.c      counters, to and from the checkpoint
@@ -14,15 +18,21 @@
 #include "base/option.h"
 #include "data/data.h"
 #include "graph/graph.h"
+#include "loss/loss.h"
 #include "train/events.h"
+#include "train/network.h"
 
 /* ---- settings ---- */
 
 enum { RT_PRECISION_AUTO, RT_PRECISION_FP32, RT_PRECISION_BF16 };
 enum { RT_OPTIMIZER_SGD, RT_OPTIMIZER_ADAMW, RT_OPTIMIZER_MUON };
+enum { RT_TEACHER_EVAL, RT_TEACHER_TRAIN };
+enum { RT_ALPHA_UNSAID, RT_ALPHA_HARD, RT_ALPHA_SOFT };
 
 typedef struct rt_train_settings {
   const char *model, *data, *data_options, *augment;
+  const char *teacher, *losses, *layers, *alpha, *teacher_weights, *schedules;
+  int alpha_is, teacher_precision, teacher_mode;
   int64_t epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
@@ -81,6 +91,52 @@ rt_status rt_run_line(rt_run *run, const char *json); /* appends it and a line e
 rt_status rt_run_rewind(rt_run *run, int64_t bytes);
 int64_t rt_run_length(const rt_run *run);
 
+/* ---- what a student learns from ---- */
+
+typedef struct rt_teacher {
+  const char *text;    /* as it was named: a file, or a model of the table */
+  const char *prefix;  /* of its nodes: "teacher.", of several "teacher2." */
+  rt_network *network; /* not compiled: its graph is the model's */
+  double weight;       /* of its logits in the mean of all */
+  uint64_t hash;       /* of its weights */
+  bool trained;        /* false: drawn, of the table */
+} rt_teacher;
+
+typedef struct rt_term {
+  const char *text; /* as rt_loss takes it, with the layers it compares */
+  const rt_loss_row *row;
+  const rt_loss_options *options; /* the row's, which begin with these */
+} rt_term;
+
+/* A layer that a term compares. */
+typedef struct rt_tap {
+  const char *name;  /* as the term names it: "layer1", "teacher2.layer1" */
+  const char *layer; /* the same in its own network */
+  const char *shape; /* "64x8x8" */
+  int network;       /* number of the teacher; RT_STUDENT */
+} rt_tap;
+enum { RT_STUDENT = -1 };
+
+/* A scalar input that isn't the same at every step. */
+typedef struct rt_scheduled {
+  const char *name;
+  rt_schedule *schedule;
+} rt_scheduled;
+
+enum { RT_MOST_TEACHERS = 8, RT_MOST_TERMS = 24, RT_MOST_TAPS = 128, RT_MOST_SCHEDULED = 16 };
+
+typedef struct rt_objective {
+  rt_teacher teacher[RT_MOST_TEACHERS];
+  rt_term term[RT_MOST_TERMS];
+  rt_tap tap[RT_MOST_TAPS];
+  rt_scheduled scheduled[RT_MOST_SCHEDULED];
+  int teachers, terms, taps, n_scheduled;
+  /* Marked outputs "loss.TERM" and "loss.TERM.weighted", and what they came to in the last step. */
+  const char *output[2 * RT_MOST_TERMS];
+  double value[2 * RT_MOST_TERMS];
+  int outputs;
+} rt_objective;
+
 /* ---- all of a run ---- */
 
 typedef struct rt_trainer {
@@ -92,6 +148,8 @@ typedef struct rt_trainer {
   rt_data_info info;
   rt_loader *loader, *validation; /* validation: NULL where nothing is held out */
   bool soft;                      /* targets are probabilities: mixup, cutmix */
+  rt_objective objective;
+  int64_t parameters; /* of the model */
   rt_store *store;
   rt_graph *training, *evaluation;
   rt_plan *train_plan, *evaluate_plan;
@@ -113,9 +171,49 @@ typedef struct rt_trainer {
   bool stop;  /* the listener said so */
 } rt_trainer;
 
+/* ---- teacher.c ---- */
+
+/* Those that the settings name, compared with the data. */
+rt_status rt_teachers_open(rt_trainer *t);
+void rt_teachers_close(rt_trainer *t);
+/* It learned with another mean and deviation than the data's. */
+bool rt_teacher_normalises(const rt_trainer *t, int k);
+/* Append teacher k in its form and precision, reading images x. */
+rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x, rt_value **logits, rt_layer *taps);
+
+/* ---- objective.c ---- */
+
+/* The terms of the settings and the layers they compare; the teachers are open. */
+rt_status rt_objective_open(rt_trainer *t);
+void rt_objective_close(rt_trainer *t);
+/* Mark what is tapped of a network (RT_STUDENT, or the number of a teacher) in its own graph, and find it again behind a
+ * map of rt_graph_inline: taps, by number, gets values and names. */
+rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own);
+void rt_taps_take(const rt_trainer *t, int network, rt_graph *own, rt_value *const *map, rt_layer *taps);
+/* The total, from what the networks gave. */
+rt_value *rt_objective_build(const rt_trainer *t, rt_graph *g, rt_value *student, rt_value *const *teacher,
+                             rt_value *labels, const rt_layer *taps);
+/* Once the training graph is there: outputs to be told, inputs to be scheduled. */
+rt_status rt_objective_bind(rt_trainer *t);
+
+/* ---- dark.c ---- */
+
+/* At the end of a run with teachers: dark_knowledge.json, and images beside it. */
+rt_status rt_dark_knowledge(const rt_trainer *t, rt_network *student);
+
+/* ---- explain.c ---- */
+
+/* "0.1·cross_entropy + 0.9·kd" */
+void rt_explain_sum(const rt_trainer *t, rt_strbuf *out);
+/* Parameters of what is trained along with the model. */
+int64_t rt_adapter_parameters(const rt_trainer *t);
+void rt_explain(const rt_trainer *t, rt_strbuf *out);
+
 /* ---- graphs.c ---- */
 
 rt_status rt_train_build(rt_trainer *t);
+/* The model, its logits from the input "x", marked. */
+rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits);
 /* The forward graph up to its marked "logits" and "loss", fused and in the run's precision. */
 rt_status rt_train_forward(const rt_trainer *t, rt_store *store, rt_graph **out);
 rt_status rt_train_start(rt_trainer *t); /* first weights: drawn, or from the file `init` */
@@ -123,14 +221,14 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file);
 
 /* ---- a step ---- */
 
-enum { RT_MOST_FEEDS = 8 };
+enum { RT_MOST_FEEDS = 8 + RT_MOST_SCHEDULED };
 
 /* What a plan is fed with; numbers it points to live here too. */
 typedef struct rt_train_feeds {
   rt_feed feed[RT_MOST_FEEDS];
   int n;
   int64_t image[4], target[2], seed, draw;
-  float lr, share, update;
+  float lr, share, update, scheduled[RT_MOST_SCHEDULED];
 } rt_train_feeds;
 
 /* RT_E_DIVERGED, with what went wrong in the step that these feeds made. */
@@ -153,6 +251,8 @@ rt_status rt_news_begin(rt_trainer *t, bool resumed);
 rt_status rt_news_note(rt_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 rt_status rt_news_step(rt_trainer *t, double loss);
 rt_status rt_news_images(rt_trainer *t, const rt_batch *batch);
+/* One image as the network gets it, brought back to levels; freed with rt_image_release. */
+rt_status rt_news_level(const rt_trainer *t, const float *x, rt_image *out);
 void rt_news_evaluate(rt_trainer *t, int64_t done, int64_t all);
 rt_status rt_news_epoch(rt_trainer *t, bool best);
 rt_status rt_news_end(rt_trainer *t, const rt_train_report *report);

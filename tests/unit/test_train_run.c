@@ -1,7 +1,7 @@
 /* Training runs from inside: settings, interruption, parts of a step, averages, what isn't finite, failing memory. */
 #include "base/alloc.h"
 #include "data_dir.h"
-#include "retort.h"
+#include "runs.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,91 +15,43 @@
 
 #include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
 
-enum { MOST = 32 };
-
 /* A small run into `directory`, with more settings in pairs of words up to NULL. */
 static rt_status train(const char *directory, rt_listener *listen, void *context, rt_train_report *report, ...) {
-  rt_pair pair[MOST] = {{"model", "mlp:hidden=16"},
-                        {"data", "synthetic"},
-                        {"data_options", "shape=1,6,6 images=240 test_images=60 noise=24"},
-                        {"batch", "24"},
-                        {"epochs", "2"},
-                        {"lr", "0.05"},
-                        {"precision", "fp32"},
-                        {"out", directory}};
-  int n = 8;
-  va_list list;
-  va_start(list, report);
-  for (const char *key; (key = va_arg(list, const char *));) pair[n++] = (rt_pair){key, va_arg(list, const char *)};
-  va_end(list);
-  return rt_train(pair, n, listen, context, report);
-}
-
-static void good(rt_status s) {
-  if (s != RT_OK) fail_msg("%s", rt_error());
-}
-
-static void says(rt_status expected, rt_status s, const char *fragment) {
-  assert_int_equal(s, expected);
-  if (!strstr(rt_error(), fragment)) fail_msg("expected \"%s\" in: %s", fragment, rt_error());
-}
-
-static rt_file *open_in(const char *directory, const char *name) {
-  char path[1200];
-  rt_file *file;
-  snprintf(path, sizeof path, "%s/%s", directory, name);
-  good(rt_file_open(path, &file));
-  return file;
-}
-
-/* All of a tensor; freed with free. */
-static float *read_tensor(rt_file *file, const char *name, int64_t *n) {
-  rt_file_info info;
-  good(rt_file_find(file, name, &info));
-  assert_int_equal(info.dtype, RT_F32);
-  float *x = malloc((size_t)info.bytes);
-  assert_non_null(x);
-  good(rt_file_read(file, name, x, (size_t)info.bytes));
-  *n = info.bytes / 4;
-  return x;
-}
-
-/* The largest difference between two tensors. */
-static double apart(const char *a, const char *file_a, const char *tensor_a, const char *b, const char *file_b,
-                    const char *tensor_b) {
-  rt_file *f[] = {open_in(a, file_a), open_in(b, file_b)};
-  int64_t n, m;
-  float *x = read_tensor(f[0], tensor_a, &n), *y = read_tensor(f[1], tensor_b, &m);
-  double most = 0;
-  assert_int_equal(n, m);
-  for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)x[i] - (double)y[i]));
-  free(x);
-  free(y);
-  rt_file_free(f[0]);
-  rt_file_free(f[1]);
-  return most;
+  const rt_pair base[] = {{"model", "mlp:hidden=16"},
+                          {"data", "synthetic"},
+                          {"data_options", "shape=1,6,6 images=240 test_images=60 noise=24"},
+                          {"batch", "24"},
+                          {"epochs", "2"},
+                          {"lr", "0.05"},
+                          {"precision", "fp32"},
+                          {"out", directory}};
+  va_list more;
+  va_start(more, report);
+  rt_status s = run_train(base, 8, listen, context, report, more);
+  va_end(more);
+  return s;
 }
 
 static void settings(void **state) {
   (void)state;
   for (int i = 0; i < rt_train_setting_count(); i++) {
     rt_setting a, b;
-    good(rt_train_setting(i, &a));
+    run_good(rt_train_setting(i, &a));
     assert_true(a.name && a.fallback && a.help && a.argument);
     for (int k = 0; k < i; k++) {
-      good(rt_train_setting(k, &b));
+      run_good(rt_train_setting(k, &b));
       assert_string_not_equal(a.name, b.name);
     }
   }
   rt_setting none;
-  says(RT_E_RANGE, rt_train_setting(rt_train_setting_count(), &none), "no number");
+  run_says(RT_E_RANGE, rt_train_setting(rt_train_setting_count(), &none), "no number");
   data_dir_make();
   const char *out = data_dir_path("run");
-  says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "wieght_decay", "1", NULL), "did you mean weight_decay");
-  says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "lr", "-1", NULL), "lr=-1: expected auto, or a number");
-  says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "order_seed", "1.5", NULL), "a whole number");
-  says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "optimizer_options", "beta3=1", NULL), "did you mean beta");
-  says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "model", "", NULL), "model is missing");
+  run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "wieght_decay", "1", NULL), "did you mean weight_decay");
+  run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "lr", "-1", NULL), "lr=-1: expected auto, or a number");
+  run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "order_seed", "1.5", NULL), "a whole number");
+  run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "optimizer_options", "beta3=1", NULL), "did you mean beta");
+  run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "model", "", NULL), "model is missing");
   data_dir_remove();
 }
 
@@ -115,27 +67,27 @@ static void interruption(void **state) {
   data_dir_make();
   snprintf(whole, sizeof whole, "%s", data_dir_path("whole"));
   snprintf(parts, sizeof parts, "%s", data_dir_path("parts"));
-  good(train(whole, NULL, NULL, &report, NULL));
+  run_good(train(whole, NULL, NULL, &report, NULL));
   assert_int_equal(report.steps, 18); /* 216 images of 240 are not held out: 9 batches, twice */
   assert_int_equal(report.test.images, 60);
   assert_int_equal(report.validation.images, 24);
   assert_false(report.interrupted);
   for (int64_t at = 1; at < 18; at += 4) {
-    good(train(parts, stop_at, &at, &report, "resume", "true", NULL));
+    run_good(train(parts, stop_at, &at, &report, "resume", "true", NULL));
     assert_true(report.interrupted);
     assert_int_equal(report.steps, at);
   }
-  good(train(parts, NULL, NULL, &report, "resume", "true", NULL));
+  run_good(train(parts, NULL, NULL, &report, "resume", "true", NULL));
   assert_false(report.interrupted);
   const char *const tensors[] = {"0.weight", "0.bias", "2.weight", "2.bias"};
   for (int i = 0; i < 4; i++) {
-    assert_true(apart(whole, "model.last.pth", tensors[i], parts, "model.last.pth", tensors[i]) == 0);
-    assert_true(apart(whole, "model.best.pth", tensors[i], parts, "model.best.pth", tensors[i]) == 0);
+    assert_true(run_apart(whole, "model.last.pth", tensors[i], parts, "model.last.pth", tensors[i]) == 0);
+    assert_true(run_apart(whole, "model.best.pth", tensors[i], parts, "model.best.pth", tensors[i]) == 0);
   }
-  assert_true(apart(whole, "checkpoint.safetensors", "state/0.weight.momentum", parts, "checkpoint.safetensors",
-                    "state/0.weight.momentum") == 0);
-  says(RT_E_ARGUMENT, train(parts, NULL, NULL, NULL, NULL), "there is a run already");
-  says(RT_E_ARGUMENT, train(parts, NULL, NULL, NULL, "resume", "true", "seed", "3", NULL), "has seed=0, not 3");
+  assert_true(run_apart(whole, "checkpoint.safetensors", "state/0.weight.momentum", parts, "checkpoint.safetensors",
+                        "state/0.weight.momentum") == 0);
+  run_says(RT_E_ARGUMENT, train(parts, NULL, NULL, NULL, NULL), "there is a run already");
+  run_says(RT_E_ARGUMENT, train(parts, NULL, NULL, NULL, "resume", "true", "seed", "3", NULL), "has seed=0, not 3");
   data_dir_remove();
 }
 
@@ -147,11 +99,11 @@ static void parts_of_a_step(void **state) {
   snprintf(one, sizeof one, "%s", data_dir_path("one"));
   snprintf(three, sizeof three, "%s", data_dir_path("three"));
   snprintf(other, sizeof other, "%s", data_dir_path("other"));
-  good(train(one, NULL, NULL, NULL, "batch", "25", NULL));
-  good(train(three, NULL, NULL, NULL, "batch", "25", "accumulate", "3", NULL)); /* 9, 9 and 7 images */
-  good(train(other, NULL, NULL, NULL, "batch", "25", "order_seed", "5", NULL));
-  double rounding = apart(one, "model.last.pth", "0.weight", three, "model.last.pth", "0.weight");
-  double order = apart(one, "model.last.pth", "0.weight", other, "model.last.pth", "0.weight");
+  run_good(train(one, NULL, NULL, NULL, "batch", "25", NULL));
+  run_good(train(three, NULL, NULL, NULL, "batch", "25", "accumulate", "3", NULL)); /* 9, 9 and 7 images */
+  run_good(train(other, NULL, NULL, NULL, "batch", "25", "order_seed", "5", NULL));
+  double rounding = run_apart(one, "model.last.pth", "0.weight", three, "model.last.pth", "0.weight");
+  double order = run_apart(one, "model.last.pth", "0.weight", other, "model.last.pth", "0.weight");
   assert_true(rounding < 1e-5);
   assert_true(order > 1e-3);
   data_dir_remove();
@@ -162,10 +114,10 @@ static void averages(void **state) {
   char out[1024];
   data_dir_make();
   snprintf(out, sizeof out, "%s", data_dir_path("ema"));
-  good(train(out, NULL, NULL, NULL, "ema", "0.9", "augment", "mixup=0.5", NULL));
-  assert_true(apart(out, "model.last.pth", "0.weight", out, "checkpoint.safetensors", "state/0.weight.ema") == 0);
-  assert_true(apart(out, "model.last.pth", "0.weight", out, "checkpoint.safetensors", "0.weight") > 0);
-  rt_file *file = open_in(out, "model.last.pth");
+  run_good(train(out, NULL, NULL, NULL, "ema", "0.9", "augment", "mixup=0.5", NULL));
+  assert_true(run_apart(out, "model.last.pth", "0.weight", out, "checkpoint.safetensors", "state/0.weight.ema") == 0);
+  assert_true(run_apart(out, "model.last.pth", "0.weight", out, "checkpoint.safetensors", "0.weight") > 0);
+  rt_file *file = run_file(out, "model.last.pth");
   assert_string_equal(rt_file_metadata(file, "model"), "mlp");
   assert_string_equal(rt_file_metadata(file, "options"), "classes=10 hidden=16");
   assert_string_equal(rt_file_metadata(file, "input"), "1x6x6");
@@ -179,14 +131,14 @@ static void not_finite(void **state) {
   char out[1024];
   data_dir_make();
   snprintf(out, sizeof out, "%s", data_dir_path("inf"));
-  says(RT_E_DIVERGED,
-       train(out, NULL, NULL, NULL, "checkpoint_steps", "4", "schedule", "step every=50% gamma=1e30", NULL),
-       "the last good checkpoint stays");
+  run_says(RT_E_DIVERGED,
+           train(out, NULL, NULL, NULL, "checkpoint_steps", "4", "schedule", "step every=50% gamma=1e30", NULL),
+           "the last good checkpoint stays");
   assert_non_null(strstr(rt_error(), "(epoch 2): the loss (cross_entropy) is"));
   assert_non_null(strstr(rt_error(), "(linear)"));
-  rt_file *file = open_in(out, "checkpoint.safetensors");
+  rt_file *file = run_file(out, "checkpoint.safetensors");
   int64_t n;
-  float *x = read_tensor(file, "0.weight", &n);
+  float *x = run_tensor(file, "0.weight", &n);
   for (int64_t i = 0; i < n; i++) assert_true(isfinite(x[i]));
   free(x);
   rt_file_free(file);
@@ -200,7 +152,7 @@ static void failing_memory(void **state) {
   int64_t before = rt_alloc_count().live, calls = rt_alloc_count().calls;
   data_dir_make();
   snprintf(out, sizeof out, "%s", data_dir_path("memory"));
-  good(train(data_dir_path("all"), NULL, NULL, NULL, "epochs", "1", "ema", "0.9", NULL));
+  run_good(train(data_dir_path("all"), NULL, NULL, NULL, "epochs", "1", "ema", "0.9", NULL));
   calls = rt_alloc_count().calls - calls;
   int failures = 0;
   for (int64_t after = 0; after < calls; after += 1 + after / 40) {
@@ -214,7 +166,7 @@ static void failing_memory(void **state) {
     failures++;
   }
   assert_true(failures > 40);
-  good(train(out, NULL, NULL, NULL, "epochs", "1", "ema", "0.9", "resume", "true", NULL));
+  run_good(train(out, NULL, NULL, NULL, "epochs", "1", "ema", "0.9", "resume", "true", NULL));
   data_dir_remove();
 }
 

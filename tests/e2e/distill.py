@@ -1,0 +1,85 @@
+"""Distillation from outside: a teacher's file, a student that learns from it, what is said before the first step, what is refused."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from support.command import RETORT, check, check_sentence, finish
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+DATA = ["--data", "synthetic", "--data-options", "shape=1,12,12 images=1280 test_images=200 noise=32", "--batch", "32"]
+
+
+def run(*arguments):
+    return subprocess.run([RETORT, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+
+
+def refuses(status, culprit, *arguments):
+    done = run(*arguments)
+    what = f"{' '.join(map(str, arguments))}: "
+    check(done.returncode == status, what + f"exit status {status}, is {done.returncode}")
+    check_sentence(done, culprit, what)
+
+
+def learns(work, teacher):
+    student = ["distill", "--teacher", teacher, "--student", "resnet8:width=8", *DATA, "--epochs", "2"]
+    done = run(*student, "--out", work / "kd", "--json", "--log-steps", "10")
+    check(done.returncode == 0, f"distill: {done.stderr}")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    begin, end = lines[0], lines[-1]
+    check(begin["loss"] == "0.1·cross_entropy + 0.9·kd" and begin["teachers"][0]["model"] == "resnet8", f"begin {begin}")
+    check(end["test"]["top1"] > 0.8, f"it learns: {end}")
+    steps = [line for line in lines if line["event"] == "step"]
+    check(len(steps) == 7 and steps[-1]["losses"]["kd"] < steps[0]["losses"]["kd"], "the student comes near to the teacher")
+    names = [t["name"] for t in json.loads(run("inspect", work / "kd/model.best.pth", "--json").stdout)["tensors"]]
+    check(names and not any("teacher" in n or "adapter" in n for n in names), "the student's file holds the student")
+    done = run("eval", work / "kd/model.best.pth", "--data", "synthetic", "--data-options", DATA[3], "--precision", "auto", "--json")
+    check(json.loads(done.stdout)["correct"] == end["test"]["correct"], f"and needs no teacher: {done.stderr}")
+
+    done = run(*student, "--loss", "cross_entropy", "--loss", "hint:weight=10,layers=layer1:layer2", "--explain")
+    check(done.returncode == 0 and "10·hint" in done.stdout and "adapter.hint.layer1.conv.weight" in done.stdout and
+          "layer1 8x12x12 of the student, layer2 32x6x6 of the teacher" in done.stdout, f"--explain: {done.stdout}{done.stderr}")
+    for loss in ("dkd", "dist", "attention_transfer", "sp", "rkd_distance", "rkd_angle", "vid", "nst", "pkt", "crd:queue=256"):
+        done = run(*student, "--loss", "cross_entropy", "--loss", loss, "--epochs", "1", "--quiet", "--data-options",
+                   "shape=1,12,12 images=160", "--out", work / loss.partition(":")[0])
+        check(done.returncode == 0, f"{loss}: {done.stderr}")
+
+
+def refused(work, teacher):
+    student = ["distill", "--teacher", teacher, "--student", "resnet8", *DATA]
+    refuses(2, "--teacher is missing", "distill", "--student", "resnet8", *DATA)
+    refuses(2, "did you mean", *student, "--loss", "hnt")
+    refuses(2, "retort inspect MODEL --layers", *student, "--loss", "hint:layers=stage7")
+    refuses(2, "must be above 0", *student, "--loss", "kd:temperature=-1")
+    refuses(2, "alpha_is=hard means", *student, "--alpha", "0.3")
+    refuses(2, "takes images of 1x12x12", *student, "--data-options", "shape=1,16,16")
+    refuses(1, "No such file", "distill", "--teacher", work / "none.pth", "--student", "resnet8", *DATA)
+    check(not list(work.glob("runs/*")), "what is refused leaves no directory")
+
+
+def tools():
+    done = run("inspect", "resnet20", "--layers")
+    check(any(line.split() == ["layer3.2", "64x8x8"] for line in done.stdout.splitlines()), f"inspect --layers: {done.stdout[:300]}")
+    done = run("bench", "--step", "distill", "--teacher-model", "resnet20", "--model", "resnet8", "--batch", "8", "--seconds", "0", "--json")
+    seen = json.loads(done.stdout) if done.returncode == 0 else {}
+    check(seen.get("step") == "distill" and seen.get("teacher") == "resnet20" and seen["images_per_second"]["median"] > 0 and
+          seen["peak_memory_bytes"] > 0, f"bench --step distill: {done.stdout}{done.stderr}")
+    refuses(2, "belong together", "bench", "--step", "distill")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        teacher = work / "teacher/model.best.pth"
+        done = run("train", "--model", "resnet8:width=16", *DATA, "--epochs", "3", "--out", work / "teacher", "--quiet")
+        check(done.returncode == 0, f"teacher: {done.stderr}")
+        learns(work, teacher)
+        refused(work, teacher)
+        tools()
+    return finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""A distillation run beside the same in PyTorch: the same batches in the same order, teacher, student's first weights, in fp32.
+
+At learning rate 0.01 the total losses follow each other: within 1e-3 over 20 steps, 1e-2 over 50.
+"""
+import ctypes as C
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch_models
+from retort_ctypes import RetortError, lib
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
+
+RETORT = os.environ.get("RETORT", "build/release/retort")
+STEPS, BATCH, IMAGES, SHAPE, CLASSES = 50, 32, 400, (3, 16, 16), 10
+failures = []
+
+
+def expect(good, what):
+    print("  ok     " if good else "  FAILED ", what, flush=True)
+    if not good:
+        failures.append(what)
+
+
+# ---- the batches that a run of ours sees ----
+
+class Batch(C.Structure):
+    _fields_ = [("n", C.c_int64), ("channels", C.c_int64), ("height", C.c_int64), ("width", C.c_int64), ("x", C.POINTER(C.c_float)),
+                ("label", C.POINTER(C.c_int64)), ("target", C.c_void_p), ("id", C.c_void_p), ("draw", C.c_void_p),
+                ("epoch", C.c_int64), ("index", C.c_int64), ("last", C.c_bool)]
+
+
+def must(status):
+    if status:
+        raise RetortError(status)
+
+
+def batches(data, options, steps):
+    set_of, loader, b = C.c_void_p(), C.c_void_p(), Batch()
+    must(lib.rt_data_open(data.encode(), options.encode(), C.byref(set_of)))
+    must(lib.rt_loader_new(set_of, 0, f"batch={BATCH} shuffle=true drop_last=true".encode(), None, C.byref(loader)))
+    out = []
+    for _ in range(steps):
+        must(lib.rt_loader_next(loader, C.byref(b)))
+        x = np.ctypeslib.as_array(b.x, (b.n, *SHAPE)).copy()
+        out.append((torch.from_numpy(x), torch.from_numpy(np.ctypeslib.as_array(b.label, (b.n,)).copy())))
+    lib.rt_loader_free(loader)
+    lib.rt_data_free(set_of)
+    return out
+
+
+# ---- PyTorch's side ----
+
+def make_data(path):
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, CLASSES, IMAGES)
+    patterns = rng.normal(size=(CLASSES, *SHAPE))
+    np.savez(path, X=(patterns[y] + 1.5 * rng.normal(size=(IMAGES, *SHAPE))).astype(np.float32), y=y)
+
+
+def train_teacher(data):
+    torch.manual_seed(1)
+    model = torch_models.make("resnet20", CLASSES)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for x, y in data[:30]:
+        sgd.zero_grad()
+        cross_entropy(model(x), y).backward()
+        sgd.step()
+    return model.eval().requires_grad_(False)
+
+
+def features(model, x):
+    """Logits, and what layer2 gave."""
+    kept = {}
+    handle = model.layer2.register_forward_hook(lambda m, i, o: kept.update(layer2=o))
+    logits = model(x)
+    handle.remove()
+    return logits, kept["layer2"]
+
+
+def total(student, teacher, x, y, hint):
+    s, fs = features(student, x)
+    with torch.no_grad():
+        t, ft = features(teacher, x)
+    T = 4
+    kd = kl_div(log_softmax(s / T, 1), log_softmax(t / T, 1), log_target=True, reduction="batchmean") * T * T
+    return 0.1 * cross_entropy(s, y) + 0.9 * kd + hint * mse_loss(fs, ft)
+
+
+def theirs(start, teacher, data, hint):
+    student = torch_models.make("resnet8", CLASSES)
+    student.load_state_dict(start)
+    student.train()
+    sgd = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    losses = []
+    for x, y in data:
+        sgd.zero_grad()
+        loss = total(student, teacher, x, y, hint)
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    return losses
+
+
+# ---- ours ----
+
+def ours(work, name, *more):
+    done = subprocess.run([RETORT, "distill", "--teacher", work / "teacher.safetensors", "--student", "resnet8", "--data",
+                           f"npz:{work / 'data.npz'}", "--data-options", "test=0", "--validation", "0", "--batch", str(BATCH), "--epochs",
+                           "5", "--init", work / "student.pth", "--lr", "0.01", "--schedule", "1", "--weight-decay", "0", "--augment",
+                           "none", "--precision", "fp32", "--log-steps", "1", "--json", "--out", work / name, *more],
+                          capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [line["loss"] for line in lines if line["event"] == "step"][:STEPS]
+
+
+def save_teacher(model, work):
+    """With metadata: which model it is. Mean and std are left to the data."""
+    torch.save(model.state_dict(), work / "plain.pth")
+    arrays = {k: v.numpy() for k, v in model.state_dict().items() if "num_batches" not in k}
+    header, blob = {"__metadata__": {"model": "resnet20", "options": f"classes={CLASSES}", "input": "x".join(map(str, SHAPE))}}, b""
+    for k, v in arrays.items():
+        header[k] = {"dtype": "F32", "shape": list(v.shape), "data_offsets": [len(blob), len(blob) + v.nbytes]}
+        blob += v.tobytes()
+    text = json.dumps(header).encode()
+    (work / "teacher.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + blob)
+
+
+def main():
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        make_data(work / "data.npz")
+        data = batches(f"npz:{work / 'data.npz'}", "validation=0 test=0", STEPS)
+        teacher = train_teacher(data)
+        save_teacher(teacher, work)
+        torch.manual_seed(2)
+        start = torch_models.make("resnet8", CLASSES).state_dict()
+        torch.save(start, work / "student.pth")
+        base = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4"
+        for name, hint, losses in (("kd", 0, base), ("hint", 0.5, base + " hint:weight=0.5,layers=layer2")):
+            a = np.array(ours(work, name, *(f for term in losses.split() for f in ("--loss", term))))
+            b = np.array(theirs(start, teacher, data, hint))
+            apart = np.abs(a - b) / np.abs(b)
+            expect(len(a) == STEPS, f"{name}: {STEPS} steps")
+            expect(apart[:20].max() < 1e-3, f"{name}: 20 steps within {apart[:20].max():.1e} of PyTorch's (1e-3)")
+            expect(apart.max() < 1e-2, f"{name}: {STEPS} steps within {apart.max():.1e} (1e-2); loss {b[0]:.3f} to {b[-1]:.3f}")
+    print(f"{len(failures)} failed")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
