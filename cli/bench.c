@@ -23,7 +23,7 @@ static const flag flags[] = {
      "what to time: a training step, the forward pass with batch norm folded, or a training step that learns from a "
      "teacher"},
     {"model", FLAG_TEXT, &model_text, "NAME",
-     "a model of the table (resnet18); with files: NAME:OPTIONS, where they don't say it"},
+     "a model of the table or an .onnx file (resnet18); with files: NAME:OPTIONS, where they don't say it"},
     {"options", FLAG_TEXT, &options_text, "TEXT", "its options, as in \"classes=100 stem=imagenet\""},
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
     {"teacher-model", FLAG_TEXT, &teacher_text, "NAME", "the teacher of --step distill, a model of the table"},
@@ -139,12 +139,13 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
   rt_status s = open_step(&net, training, bf16, kernels, input, rank);
   if (s != RT_OK) return complain(s);
   int64_t dim[8] = {batch}, n = 1;
-  for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
+  rank = net.rank;
+  for (int i = 0; i < rank; i++) dim[i + 1] = net.input[i];
   float rate = 0.01f;
   rt_feed feeds[] = {{"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}};
   int n_feeds = training ? 3 : 1;
   s = rt_plan_bind(net.plan, feeds, n_feeds); /* refuses what doesn't fit before anything is allocated */
-  if (s == RT_OK) s = rt_store_init(net.store, 1);
+  if (s == RT_OK && !net.has_weights) s = rt_store_init(net.store, 1);
   timing t = {0};
   float *x = NULL;
   int64_t *target = NULL;

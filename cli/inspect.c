@@ -127,8 +127,8 @@ static rt_status open_model(network *net, const char *model, const char *options
   int64_t dim[8] = {1};
   rt_status s = network_open(net, model, options, shape, rank, PURPOSE_INSPECT, false, &plan);
   if (s != RT_OK) return s;
-  for (int i = 0; i < rank; i++) dim[i + 1] = shape[i];
-  rt_feed feed = {.name = "x", .rank = rank + 1, .dim = dim};
+  for (int i = 0; i < net->rank; i++) dim[i + 1] = net->input[i];
+  rt_feed feed = {.name = "x", .rank = net->rank + 1, .dim = dim};
   s = rt_plan_bind(net->plan, &feed, 1);
   if (s != RT_OK) network_close(net);
   return s;
@@ -157,8 +157,11 @@ static int inspect_model(const char *name) {
   return status;
 }
 
-/* The layers of the model that a file says it holds. */
+/* The layers of the model that a file says it holds, or holds itself. */
 static rt_status open_told(network *net, const char *path) {
+  int64_t given[8];
+  int rank = parse_shape(input_text, given, 6);
+  if (is_onnx(path)) return rank ? open_model(net, path, NULL, given, rank) : RT_E_ARGUMENT;
   rt_network *told;
   rt_network_info n;
   rt_status s = rt_network_open(path, NULL, &told);
@@ -175,12 +178,14 @@ static int inspect_file(const char *path) {
   network net;
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return complain(s);
-  const char *model = rt_file_metadata(file, "model");
+  const char *model = is_onnx(path) ? "onnx" : rt_file_metadata(file, "model");
   bool told = model && open_told(&net, path) == RT_OK;
   if (model && !told) fprintf(stderr, "%s: its layers can't be shown: %s\n", PROGRAM, rt_error());
   int status = EXIT_DONE;
   if (told && layers_only) {
     status = print_layers(&net);
+  } else if (told && as_dot) {
+    status = print_dot(&net);
   } else if (as_json) {
     cJSON *o = tensors_json(file, path);
     if (told) add_layers(o, &net, model);

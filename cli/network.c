@@ -1,5 +1,12 @@
 #include "network.h"
 
+#include <string.h>
+
+bool is_onnx(const char *model) {
+  const char *dot = strrchr(model, '.');
+  return dot && strcmp(dot, ".onnx") == 0;
+}
+
 void network_close(network *net) {
   rt_plan_free(net->plan);
   rt_graph_free(net->graph);
@@ -7,18 +14,37 @@ void network_close(network *net) {
   *net = (network){0};
 }
 
-static rt_status build(network *net, const char *model, const char *options, const int64_t *input, int rank,
-                       purpose why) {
-  rt_status s = rt_store_new(&net->store);
-  if (s == RT_OK) s = rt_graph_new(net->store, &net->graph);
+/* The graph's own shape counts. */
+static rt_status read_onnx(network *net, const char *path) {
+  rt_read_options o = {true, net->rank > 0 ? net->input[0] : 0, net->rank > 1 ? net->input[1] : 0,
+                       net->rank > 2 ? net->input[2] : 0};
+  rt_status s = rt_graph_read(path, &o, net->store, &net->graph);
+  if (s != RT_OK) return s;
+  rt_value_type x = rt_value_type_of(rt_find(net->graph, "x"));
+  net->rank = x.rank - 1;
+  for (int i = 0; i < net->rank; i++) net->input[i] = x.dim[i + 1];
+  net->has_weights = true;
+  return RT_OK;
+}
+
+static rt_status build_model(network *net, const char *model, const char *options) {
+  rt_status s = rt_graph_new(net->store, &net->graph);
   if (s != RT_OK) return s;
   rt_graph *g = net->graph;
   rt_dim dim[8] = {rt_symbol(g, "batch")};
-  for (int i = 0; i < rank && i < 7; i++) dim[i + 1] = input[i];
-  rt_value *logits = rt_model(g, model, rt_input(g, "x", RT_F32, rank + 1, dim), options);
-  rt_mark_output(g, "logits", logits);
-  if (why == PURPOSE_TRAIN)
-    rt_mark_output(g, "loss", rt_cross_entropy(g, logits, rt_input(g, "target", RT_S64, 1, dim), NULL));
+  for (int i = 0; i < net->rank; i++) dim[i + 1] = net->input[i];
+  rt_mark_output(g, "logits", rt_model(g, model, rt_input(g, "x", RT_F32, net->rank + 1, dim), options));
+  return rt_graph_status(g);
+}
+
+static rt_status build(network *net, const char *model, const char *options, purpose why) {
+  rt_status s = rt_store_new(&net->store);
+  if (s == RT_OK) s = is_onnx(model) ? read_onnx(net, model) : build_model(net, model, options);
+  if (s != RT_OK || why != PURPOSE_TRAIN) return s;
+  rt_graph *g = net->graph;
+  rt_dim batch = rt_symbol(g, "batch");
+  rt_value *target = rt_input(g, "target", RT_S64, 1, &batch);
+  rt_mark_output(g, "loss", rt_cross_entropy(g, rt_find(g, "logits"), target, NULL));
   return rt_graph_status(g);
 }
 
@@ -39,8 +65,9 @@ static rt_status compile(network *net, purpose why, bool bf16) {
 
 rt_status network_open(network *net, const char *model, const char *options, const int64_t *input, int rank,
                        purpose why, bool bf16, const rt_plan_options *plan) {
-  *net = (network){0};
-  rt_status s = build(net, model, options, input, rank, why);
+  *net = (network){.rank = rank < 7 ? rank : 7};
+  for (int i = 0; i < net->rank; i++) net->input[i] = input[i];
+  rt_status s = build(net, model, options, why);
   if (s == RT_OK) s = compile(net, why, bf16);
   if (s == RT_OK) s = rt_plan_new(net->graph, plan, &net->plan);
   if (s != RT_OK) network_close(net);

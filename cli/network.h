@@ -1,4 +1,4 @@
-/* A model of the table, built and compiled for a purpose. */
+/* A model of the table or of an .onnx file, built and compiled for a purpose. */
 #ifndef CLI_NETWORK_H
 #define CLI_NETWORK_H
 
@@ -8,11 +8,16 @@ typedef struct network {
   rt_store *store;
   rt_graph *graph;
   rt_plan *plan;
+  int64_t input[8]; /* of one image: as asked for, or as an .onnx file says */
+  int rank;
+  bool has_weights; /* they came with the graph */
 } network;
 
 typedef enum purpose { PURPOSE_TRAIN, PURPOSE_INFER, PURPOSE_INSPECT } purpose;
 
-/* `input` is a shape without the batch, "3x32x32". On failure the network is empty and the sentence is set. */
+bool is_onnx(const char *model); /* by the end of its name */
+
+/* `input` is a shape without the batch, "3x32x32"; of an .onnx file, what it leaves open. On failure the network is empty and the sentence is set. */
 rt_status network_open(network *net, const char *model, const char *options, const int64_t *input, int rank,
                        purpose why, bool bf16, const rt_plan_options *plan);
 void network_close(network *net);

@@ -160,6 +160,13 @@ typedef struct rt_layer_info {
 /* All of them, scopes too; the list is in the graph. */
 RT_API rt_status rt_graph_layers(rt_graph *graph, const rt_layer_info **out, int *n);
 
+typedef struct rt_value_type {
+  rt_dtype dtype;
+  int rank;
+  rt_dim dim[8]; /* below 0: a symbol */
+} rt_value_type;
+RT_API rt_value_type rt_value_type_of(const rt_value *value);
+
 RT_API int rt_op_count(void);
 RT_API const char *rt_op_name(int i);
 
@@ -439,6 +446,22 @@ typedef struct rt_load_report {
  * numbers are converted. Names in the style of other projects (dialect.def) are understood. `options` and `report` may
  * be NULL. */
 RT_API rt_status rt_store_load(rt_store *store, rt_file *file, const rt_load_options *options, rt_load_report *report);
+
+/* ---- ONNX: models made elsewhere ---- */
+
+typedef struct rt_read_options {
+  bool
+      classifier; /* it has one input, which is called "x" and has an open batch, and its first output, "logits" (without a
+                      softmax at the end), is the only one marked */
+  int64_t channels, height, width; /* of a classifier's images, where the file leaves them open; 0: it says them */
+} rt_read_options;
+
+/* The graph of an .onnx file (opsets 7 to 28), its initializers as variables of the store, which should be empty. Batch norm
+ * and dropout have their training form: rt_pass_eval gives the other. Inputs and marked outputs have the file's names unless
+ * it is read as a classifier; everything floating is f32. What isn't supported is listed completely, node by node, before
+ * anything is built (RT_E_UNSUPPORTED); docs/onnx.md has the table. `options` may be NULL. */
+RT_API rt_status rt_graph_read(const char *path, const rt_read_options *options, rt_store *store, rt_graph **out);
+
 /* ---- images ---- */
 
 typedef struct rt_image {
@@ -608,7 +631,8 @@ typedef struct rt_network_options {
 } rt_network_options;
 
 /* From a .pth, .safetensors or .npz: the model is built in its evaluation form, given the file's weights, its batch norms
- * folded, and compiled. A file that doesn't say its model needs options->model. `options` may be NULL. */
+ * folded, and compiled. A file that doesn't say its model needs options->model. An .onnx holds its model: `model` is "onnx"
+ * then. `options` may be NULL. */
 RT_API rt_status rt_network_open(const char *path, const rt_network_options *options, rt_network **out);
 RT_API void rt_network_free(rt_network *network);
 
@@ -654,6 +678,25 @@ typedef struct rt_bench {
 RT_API rt_status rt_bench_run(rt_network *const *networks, int n, int64_t batch, double seconds, rt_bench *out);
 /* Most bytes that the process had resident so far, or since it was last told to `forget`; 0 where the system doesn't tell. */
 RT_API int64_t rt_peak_memory(bool forget);
+
+/* ---- export ---- */
+
+typedef struct rt_export_options {
+  int64_t opset;   /* 13 to 21; 0: 17 */
+  bool preprocess; /* the file takes the pixels of images, bytes N×C×H×W called "image", and normalises them itself */
+  bool check;      /* read the file back and compare what both say of random images */
+} rt_export_options;
+
+typedef struct rt_export_report {
+  int64_t nodes, tensors;
+  double difference; /* of the check: the largest of logits, in parts of the largest logit */
+} rt_export_report;
+
+/* Write the network of a file as rt_network_open reads it (fp32, batch norm not folded, the batch open) as an .onnx file that
+ * carries its metadata. Tensors keep their names, input and output too where they came from ONNX; else they are "x" and
+ * "logits". RT_E_INTERNAL: the check found a difference above 1e-4. `network`, `options` and `report` may be NULL. */
+RT_API rt_status rt_export(const char *path, const rt_network_options *network, const char *out,
+                           const rt_export_options *options, rt_export_report *report);
 
 /* ---- training runs: data, model, optimizer, checkpoints, in a directory ---- */
 

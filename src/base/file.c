@@ -40,6 +40,10 @@ void rt_map_close(rt_map *map) {
   *map = (rt_map){0};
 }
 
+void rt_map_rest(const rt_map *map) {
+  if (map->data) madvise((void *)map->data, map->size, MADV_DONTNEED);
+}
+
 /* ---- writing ---- */
 
 static rt_status fail_write(const char *path, int error) {

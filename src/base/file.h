@@ -14,6 +14,8 @@ typedef struct rt_map {
 
 rt_status rt_map_open(const char *path, rt_map *out);
 void rt_map_close(rt_map *map);
+/* Its pages may leave memory: they are read again where somebody looks. */
+void rt_map_rest(const rt_map *map);
 
 /* A file in the making: bytes go to a temporary name beside `path`, and rt_writer_commit puts the finished file in its
  * place. Errors are sticky: put freely, check at the commit. */

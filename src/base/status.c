@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* The sentence is a fixed buffer: reporting that memory ran out must not need memory. */
-static _Thread_local char sentence[1024];
+static _Thread_local char sentence[16384];
 
 static const char *const names[] = {
 #define NAME(id, text) text,
@@ -39,5 +39,5 @@ rt_status rt_fail_in(rt_status status, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(prefix, sizeof prefix, format, arguments);
   va_end(arguments);
-  return rt_fail(status, "%s: %.700s", prefix, before);
+  return rt_fail(status, "%s: %.*s", prefix, (int)(sizeof sentence - sizeof prefix - 3), before);
 }

@@ -31,6 +31,12 @@ const rt_element *rt_element_of_safetensors(const char *name) {
   return NULL;
 }
 
+const rt_element *rt_element_of_name(const char *name) {
+  for (int i = 0; i < N; i++)
+    if (strcmp(table[i].name, name) == 0) return &table[i];
+  return NULL;
+}
+
 const rt_element *rt_element_of(rt_dtype dtype) {
   for (int i = 0; i < N; i++)
     if (table[i].dtype == dtype) return &table[i];

@@ -15,6 +15,7 @@ typedef struct rt_element {
 const rt_element *rt_element_of_torch(const char *storage, size_t length);
 const rt_element *rt_element_of_numpy(const char *code, size_t length); /* without the byte order: "f4" */
 const rt_element *rt_element_of_safetensors(const char *name);
+const rt_element *rt_element_of_name(const char *name);
 const rt_element *rt_element_of(rt_dtype dtype); /* what a dtype is written as */
 
 /* Elements of a shape, -1 if that overflows or a dimension is negative. */

@@ -108,8 +108,8 @@ static rt_status open_bytes(rt_file *file) {
   for (int i = 0; i < ROWS && !file->form; i++)
     if (rows[i]->sniff(file->bytes, file->size)) file->form = rows[i];
   if (!file->form)
-    return rt_file_damaged(file,
-                           "its first bytes are those of no known form (PyTorch's .pth, .safetensors, .npz, .npy)");
+    return rt_file_damaged(
+        file, "its first bytes are those of no known form (PyTorch's .pth, .safetensors, .npz, .npy, .onnx)");
   rt_status s = file->form->open(file);
   return s == RT_OK ? index_names(file) : s;
 }

@@ -235,6 +235,12 @@ void rt_mark_output(rt_graph *g, const char *name, rt_value *value) {
   g->output[g->n_outputs++] = (rt_named_value){copy, value};
 }
 
+rt_value_type rt_value_type_of(const rt_value *v) {
+  rt_value_type t = {.dtype = v->type.dtype, .rank = v->type.rank};
+  for (int i = 0; i < t.rank; i++) t.dim[i] = v->type.dim[i];
+  return t;
+}
+
 rt_value *rt_find(rt_graph *g, const char *name) {
   for (int i = 0; i < g->n_outputs; i++)
     if (strcmp(g->output[i].name, name) == 0) return g->output[i].value;

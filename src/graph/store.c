@@ -96,20 +96,24 @@ rt_status rt_store_borrow(rt_store *store, const char *name, const rt_var *of, r
 }
 
 static void draw(rt_var *v, uint64_t seed) {
+  v->version++;
+  if (v->init.kind == RT_INIT_ZERO) {
+    memset(v->data, 0, (size_t)rt_type_bytes(&v->type));
+    return;
+  }
   rt_tensor t = rt_tensor_view(&v->type, v->data);
   int64_t n = rt_tensor_elements(&t);
   rt_rng rng = {seed, rt_hash_text(v->name)};
   for (int64_t i = 0; i < n; i++) {
     double x = 0;
     switch (v->init.kind) {
-    case RT_INIT_ZERO: break;
+    case RT_INIT_ZERO:
     case RT_INIT_CONSTANT: x = v->init.a; break;
     case RT_INIT_UNIFORM: x = v->init.a + (v->init.b - v->init.a) * (double)rt_uniform(rng, 0, (uint64_t)i); break;
     case RT_INIT_NORMAL: x = v->init.a + v->init.b * (double)rt_normal(rng, 0, (uint64_t)i); break;
     }
     rt_store_at(&t, i, x);
   }
-  v->version++;
 }
 
 static rt_status allocate_segment(rt_store *store, rt_segment segment) {

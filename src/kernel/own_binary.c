@@ -101,11 +101,8 @@ static rt_status run(const rt_kernel_call *call, loop *f) {
   return RT_OK;
 }
 
-#define BINARY(name_) \
+#define BINARY(name_, formula, text) \
   static rt_status run_##name_(const rt_kernel_call *call) { return run(call, rt_simd_get()->binary_##name_); } \
   const rt_kernel rt_kernel_##name_ = {"own_" #name_, RT_OP(name_), accepts, NULL, run_##name_, NULL};
 
-BINARY(add)
-BINARY(sub)
-BINARY(mul)
-BINARY(div)
+#include "op/binary.def"

@@ -82,6 +82,8 @@ PAIR(exp)
 PAIR(log)
 PAIR(sqrt)
 PAIR(square)
+PAIR(erf)
+PAIR(abs)
 
 /* ---- cast ---- */
 

@@ -31,11 +31,11 @@
   }
 #include "op/unary.def"
 
-#define BINARY(name, symbol) \
-  void RT_NAME(binary_##name)(const float *a, const float *b, float *y, int64_t n) { \
-    _Pragma("omp simd") for (int64_t i = 0; i < n; i++) y[i] = a[i] symbol b[i]; \
+#define BINARY(name, formula, text) \
+  void RT_NAME(binary_##name)(const float *x, const float *z, float *y, int64_t n) { \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; i++) { \
+      float a = x[i], b = z[i]; \
+      y[i] = formula; \
+    } \
   }
-BINARY(add, +)
-BINARY(sub, -)
-BINARY(mul, *)
-BINARY(div, /)
+#include "op/binary.def"

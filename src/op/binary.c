@@ -1,5 +1,6 @@
 /* y = a ∘ b with NumPy broadcasting: shapes are aligned at their last axis, a dimension of 1 repeats.
- * The gradient of whatever was broadcast is summed back to its shape. */
+ * The gradient of whatever was broadcast is summed back to its shape; that of maximum and minimum goes to a where both are
+ * equal. The formulas are in binary.def. */
 #include "op/row.h"
 
 static rt_status infer(rt_infer *c) {
@@ -46,9 +47,23 @@ static void div_grad(rt_grad *c) {
   c->dx[1] = negative(c, c->dx[1]);
 }
 
+/* To b where a is less (maximum) or b is (minimum), else to a. */
+static void pick_grad(rt_grad *c, rt_value *low, rt_value *high) {
+  rt_cast_attr as_dy = {.dtype = (int)c->dy[0]->type.dtype};
+  rt_value *to_b = rt_emit(c->graph, RT_OP(cast), NULL, &as_dy, 1, emit(c, RT_OP(less), low, high));
+  rt_value *db = emit(c, RT_OP(mul), c->dy[0], to_b);
+  if (c->want[0]) give(c, 0, emit(c, RT_OP(sub), c->dy[0], db));
+  if (c->want[1]) give(c, 1, db);
+}
+
+static void maximum_grad(rt_grad *c) { pick_grad(c, c->node->in[0], c->node->in[1]); }
+static void minimum_grad(rt_grad *c) { pick_grad(c, c->node->in[1], c->node->in[0]); }
+
 static const char *const cases[] = {
     "x[] x[]",       "x[33] x[33]",   "x[2,3,7,5] x[2,3,7,5]", "x[2,3,7,5] x[3,1,1]",   "x[7,5] x[]",
     "x[5] x[2,1,5]", "x[4,1] x[1,6]", "x[1,3,1] x[2,1,7]",     "x[2,3,1,1] x[2,3,7,5]", NULL};
+static const char *const pick_cases[] = {
+    "x[] x[]", "x[34] x[34]", "x[2,3,7,5]~ x[3,1,1]", "x[7,5]~ x[]", "x[5] x[2,1,5]", "x[4,1] x[1,6]", NULL};
 static const char *const div_cases[] = {
     "x[] x[]+",    "x[33] x[33]+",   "x[2,3,7,5] x[2,3,7,5]+", "x[2,3,7,5] x[3,1,1]+",
     "x[7,5] x[]+", "x[5] x[2,1,5]+", "x[4,1] x[1,6]+",         "x[1,3,1] x[2,1,7]+",
@@ -56,16 +71,24 @@ static const char *const div_cases[] = {
 static const char *const errors[] = {"x[2,3] x[2,4] ; => do not broadcast", "x[2,3] x[2] ; => do not broadcast",
                                      "x[2] s64[2]<5 ; => s64", "s64[2]<5 s64[2]<5 ; => s64", NULL};
 
-#define BINARY(name_, symbol, cases_) \
+#define add_cases cases
+#define sub_cases cases
+#define mul_cases cases
+#define maximum_cases pick_cases
+#define minimum_cases pick_cases
+
+#define BINARY(name_, formula, text) \
   static rt_status name_##_reference(const rt_call *c) { \
-    rt_tensor a = rt_view_broadcast(c->in[0], c->out), b = rt_view_broadcast(c->in[1], c->out); \
-    for (int64_t i = 0, n = rt_tensor_elements(c->out); i < n; i++) \
-      rt_put(c->out, i, rt_get(&a, i) symbol rt_get(&b, i)); \
+    rt_tensor ta = rt_view_broadcast(c->in[0], c->out), tb = rt_view_broadcast(c->in[1], c->out); \
+    for (int64_t i = 0, n = rt_tensor_elements(c->out); i < n; i++) { \
+      double a = rt_get(&ta, i), b = rt_get(&tb, i); \
+      rt_put(c->out, i, formula); \
+    } \
     return RT_OK; \
   } \
   const rt_op rt_op_row_##name_ = { \
       .name = #name_, \
-      .summary = "y = a " #symbol " b, broadcasting as NumPy does", \
+      .summary = "y = " text ", broadcasting as NumPy does", \
       .input_names = "a b", \
       .n_out = 1, \
       .infer = infer, \
@@ -74,11 +97,7 @@ static const char *const errors[] = {"x[2,3] x[2,4] ; => do not broadcast", "x[2
       .inplace = rt_inplace_first, \
       .layout = RT_LAYOUT_FOLLOW, \
       .precision = RT_PRECISION_FOLLOW, \
-      .cases = cases_, \
+      .cases = name_##_cases, \
       .errors = errors, \
   };
-
-BINARY(add, +, cases)
-BINARY(sub, -, cases)
-BINARY(mul, *, cases)
-BINARY(div, /, div_cases)
+#include "op/binary.def"

@@ -51,6 +51,12 @@ typedef struct rt_adaptive_pool2d_attr {
   int64_t output_size[2];
 } rt_adaptive_pool2d_attr;
 
+typedef struct rt_resize_attr {
+  int64_t size[2]; /* rows, columns; 0: by the scale */
+  double scale[2]; /* 0: by the size */
+  int mode, place, nearest;
+} rt_resize_attr;
+
 typedef struct rt_reduce_attr {
   rt_ints axes; /* empty: all */
   bool keepdim;

@@ -7,7 +7,7 @@
 rt_status rt_network_run(rt_network *network, const float *x, int64_t n, const float **logits) {
   const rt_network_info *i = &network->info;
   int64_t dim[] = {n, i->channels, i->height, i->width};
-  rt_feed feed = {.name = "x", .rank = 4, .dim = dim, .data = x};
+  rt_feed feed = {.name = "x", .rank = network->rank, .dim = dim, .data = x};
   rt_result result;
   rt_status s = rt_plan_run(network->plan, &feed, 1);
   if (s == RT_OK) s = rt_plan_result(network->plan, "logits", &result);

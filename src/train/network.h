@@ -11,7 +11,9 @@ struct rt_network {
   rt_store *store;
   rt_graph *graph;
   rt_plan *plan;
-  rt_network_info info; /* texts are in the arena */
+  rt_network_info info;       /* texts are in the arena */
+  const char *input, *output; /* what an ONNX model calls "x" and "logits"; NULL: it is none */
+  int rank;                   /* of its input: 4, or less where an ONNX model takes vectors */
 };
 
 /* rt_network_open before it compiles: the graph is the model's, its logits marked, and there is no plan. */

@@ -4,6 +4,7 @@
 #include "data/data.h"
 #include "format/format.h"
 #include "model/model.h"
+#include "onnx/onnx.h"
 #include "train/network.h"
 
 #include <cjson/cJSON.h>
@@ -179,6 +180,7 @@ static rt_status build(rt_network *n) {
   rt_mark_output(g, "logits", logits);
   s = rt_graph_status(g);
   if (s == RT_OK) i->classes = logits->type.dim[1];
+  n->rank = 4;
   return s;
 }
 
@@ -200,7 +202,7 @@ rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, const rt
   return s == RT_OK ? rt_plan_new(*g, options, out) : s;
 }
 
-static rt_status open_from(rt_network *n, rt_file *file, const rt_network_options *o) {
+static rt_status open_model(rt_network *n, rt_file *file, const rt_network_options *o) {
   int64_t names;
   rt_status s = choose_names(n, file, &names);
   if (s == RT_OK) s = choose_model(n, file, o, names ? names : o->classes);
@@ -209,7 +211,77 @@ static rt_status open_from(rt_network *n, rt_file *file, const rt_network_option
   if (s == RT_OK) s = choose_normalisation(n, file, o);
   if (s == RT_OK) s = build(n);
   if (s == RT_OK) s = check_classes(n, names);
+  if (s != RT_OK) return rt_fail_in(s, "%s", file->path);
+  return rt_store_load(n->store, file, &o->load, &n->info.load); /* names the file itself */
+}
+
+/* ---- ONNX: the graph is in the file ---- */
+
+/* What its input and output are: images N×C×H×W, or vectors N×C, and N×classes. */
+static rt_status describe(rt_network *n, const rt_network_options *o) {
+  rt_network_info *i = &n->info;
+  const rt_value *x = rt_find(n->graph, "x"), *logits = rt_find(n->graph, "logits");
+  int64_t dim[4] = {0, 1, 1, 1};
+  char tx[RT_TYPE_TEXT], ty[RT_TYPE_TEXT];
+  rt_type_text(n->graph, &x->type, tx, sizeof tx);
+  rt_type_text(n->graph, &logits->type, ty, sizeof ty);
+  if (x->type.rank < 2 || x->type.rank > 4 || x->type.dtype != RT_F32)
+    return rt_fail(RT_E_UNSUPPORTED, "its input is %s, and images are f32[batch, channels, height, width]", tx);
+  if (logits->type.rank != 2 || logits->type.dtype != RT_F32 || logits->type.dim[1] < 1)
+    return rt_fail(RT_E_UNSUPPORTED, "its first output is %s, and logits are f32[batch, classes]", ty);
+  for (int d = 1; d < x->type.rank; d++) dim[d] = x->type.dim[d];
+  if (dim[1] < 1 || dim[2] < 1 || dim[3] < 1)
+    return rt_fail(RT_E_ARGUMENT, "its input is %s: say how large an image is, as in --input 3x224x224", tx);
+  const int64_t wanted[] = {o->channels, o->height, o->width};
+  for (int d = 0; d < 3; d++)
+    if (wanted[d] && wanted[d] != dim[d + 1])
+      return rt_fail(RT_E_SHAPE, "its input is %s, and these images are %" PRId64 "x%" PRId64 "x%" PRId64, tx,
+                     wanted[0], wanted[1], wanted[2]);
+  n->rank = x->type.rank;
+  i->channels = dim[1];
+  i->height = dim[2];
+  i->width = dim[3];
+  i->classes = logits->type.dim[1];
+  i->model = "onnx";
+  i->options = "";
+  i->load = (rt_load_report){.loaded = n->store->n, .dialect = "onnx"};
+  return is_possible(dim + 1) ? RT_OK : rt_fail(RT_E_UNSUPPORTED, "its input is %s: too large for images", tx);
+}
+
+static rt_status read_onnx(rt_network *n, rt_file *file, const rt_network_options *o) {
+  const char *text;
+  int64_t told_shape[3] = {0};
+  rt_status s = told(file, "input", &text);
+  if (s != RT_OK) return rt_fail_in(s, "%s", file->path);
+  if (*text && !parse_shape(text, told_shape)) memset(told_shape, 0, sizeof told_shape);
+  const int64_t given[] = {o->channels, o->height, o->width};
+  rt_onnx_options options = {.network = true};
+  for (int d = 0; d < 3; d++) options.dim[d] = given[d] > 0 ? given[d] : told_shape[d];
+  rt_onnx *model;
+  s = rt_onnx_open(file, &model);
+  if (s != RT_OK) return s;
+  s = rt_store_new(&n->store);
+  if (s == RT_OK) s = rt_graph_new(n->store, &n->graph);
+  if (s == RT_OK) s = rt_onnx_build(model, n->graph, &options);
+  if (s == RT_OK) s = rt_onnx_load(model, n->store, true);
+  n->input = rt_arena_text(&n->arena, "%s", s == RT_OK ? rt_onnx_input_name(model) : "");
+  n->output = rt_arena_text(&n->arena, "%s", rt_onnx_output_name(model));
+  if (s == RT_OK && (!n->input || !n->output)) s = RT_E_MEMORY;
+  rt_onnx_free(model);
   return s;
+}
+
+static rt_status open_onnx(rt_network *n, rt_file *file, const rt_network_options *o) {
+  int64_t names = 0;
+  rt_status s = read_onnx(n, file, o); /* names the file itself */
+  if (s != RT_OK) return s;
+  if (o->model) s = rt_fail(RT_E_ARGUMENT, "it holds its model; none of the table can be laid over it");
+  if (s == RT_OK) s = choose_names(n, file, &names);
+  if (s == RT_OK) s = describe(n, o);
+  if (s == RT_OK) s = choose_resize(n, file, o);
+  if (s == RT_OK) s = choose_normalisation(n, file, o);
+  if (s == RT_OK) s = check_classes(n, names);
+  return s == RT_OK ? s : rt_fail_in(s, "%s", file->path);
 }
 
 rt_status rt_network_load(const char *path, const rt_network_options *options, rt_network **out) {
@@ -220,9 +292,8 @@ rt_status rt_network_load(const char *path, const rt_network_options *options, r
   if (s != RT_OK) return s;
   rt_network *n = rt_alloc(sizeof *n);
   if (!options) options = &none;
-  s = n ? open_from(n, file, options) : RT_E_MEMORY;
-  if (s != RT_OK) s = rt_fail_in(s, "%s", path);
-  if (s == RT_OK) s = rt_store_load(n->store, file, &options->load, &n->info.load); /* names the file itself */
+  bool graph = strcmp(rt_file_form(file), "onnx") == 0;
+  s = !n ? RT_E_MEMORY : graph ? open_onnx(n, file, options) : open_model(n, file, options);
   rt_file_free(file);
   if (s == RT_OK)
     *out = n;

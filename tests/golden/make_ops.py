@@ -478,6 +478,29 @@ def relations():
         case("angle_loss", "", [positive(n, n), Fixed(positive(n, n))], angles)
 
 
+def selections():
+    case("erf", "", [x(5, 7, low=-4, high=4)], torch.erf)
+    case("abs", "", [np.concatenate([np.array([0.0, -0.0, -3.0, 2.5]), x(13)])], torch.abs)
+    for op, f in (("maximum", torch.maximum), ("minimum", torch.minimum)):
+        for a, b in (((2, 3, 4, 3), (2, 3, 4, 3)), ((4, 1), (3, 1, 5)), ((3, 5), ())):
+            case(op, "", [x(*a) + 1 / 128, x(*b)], f)
+    for op, f in (("less", torch.lt), ("equal", torch.eq)):
+        case(op, "", [Fixed(x(4, 5)), Fixed(x(5))], f, loss=())
+        case(op, "", [ids(3, 4, below=3), ids(3, 1, below=3)], f, loss=())
+    case("where", "", [ids(3, 4, below=2).astype(bool), x(3, 4), x(4)], torch.where)
+    case("where", "", [ids(2, 1, below=2).astype(bool), x(), x(2, 5)], torch.where)
+    case("pow", "", [positive(3, 4), x(4)], torch.pow)
+    case("expand", "shape=3,2,4", [x(2, 1)], lambda v: v.expand(3, 2, 4))
+    case("expand", "shape=-1,1,4", [x(1, 1, 4), Fixed(x(5, 2))], lambda v, like: v.expand(5, 1, 4))
+    up = {"mode": "bilinear", "align_corners": False}
+    case("resize", "size=7,5 mode=linear", [x(2, 2, 4, 3)], lambda v: F.interpolate(v, (7, 5), **up))
+    case("resize", "size=2,3 mode=linear", [x(1, 2, 5, 6)], lambda v: F.interpolate(v, (2, 3), **up))
+    case("resize", "size=6,7 mode=linear place=align_corners", [x(1, 2, 3, 4)],
+         lambda v: F.interpolate(v, (6, 7), mode="bilinear", align_corners=True))
+    case("resize", "scale_rows=2 scale_columns=3 place=asymmetric nearest=floor", [x(1, 2, 3, 4)],
+         lambda v: F.interpolate(v, scale_factor=(2, 3), mode="nearest"))
+
+
 def close(a, b):
     """The same structure, numbers within 1e-11; else the path to the first difference."""
     if isinstance(a, dict) and isinstance(b, dict):
@@ -499,7 +522,7 @@ def main():
     check = p.parse_args().check
     torch.set_num_threads(1)
     for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers, guards,
-                 relations):
+                 relations, selections):
         part()
     if check:
         with open(PATH) as f:

@@ -61,6 +61,10 @@ class StepInfo(C.Structure):
                 ("bytes", C.c_double)]
 
 
+class ReadOptions(C.Structure):
+    _fields_ = [("classifier", C.c_bool), ("channels", C.c_int64), ("height", C.c_int64), ("width", C.c_int64)]
+
+
 class Machine(C.Structure):
     _fields_ = [("cpu", C.c_char * 64), ("isa", C.c_char_p), ("simd", C.c_char_p), ("backend", C.c_char_p),
                 ("bf16", C.c_bool), ("vnni", C.c_bool), ("amx", C.c_bool), ("l1", C.c_int64), ("l2", C.c_int64),
@@ -92,6 +96,7 @@ def declare():
         ("rt_plan_bind", st, p, C.POINTER(Feed), i), ("rt_plan_run", st, p, C.POINTER(Feed), i),
         ("rt_plan_result", st, p, s, C.POINTER(Result)), ("rt_plan_memory", Memory, p),
         ("rt_plan_steps", i, p), ("rt_plan_step", st, p, i, C.POINTER(StepInfo)),
+        ("rt_graph_read", st, s, C.POINTER(ReadOptions), p, C.POINTER(p)),
         ("rt_machine_info", None, C.POINTER(Machine)), ("rt_heap_counts", None, dims, dims),
     ):
         f = getattr(lib, name)
@@ -149,9 +154,13 @@ class Store:
 
 
 class Graph:
-    def __init__(self, store):
+    def __init__(self, store, path=None, classifier=False):
+        """Empty, or read from an .onnx file."""
         self.store, self.p = store, C.c_void_p()
-        check(lib.rt_graph_new(store.p, C.byref(self.p)))
+        if path is None:
+            check(lib.rt_graph_new(store.p, C.byref(self.p)))
+        else:
+            check(lib.rt_graph_read(str(path).encode(), C.byref(ReadOptions(classifier, 0, 0, 0)), store.p, C.byref(self.p)))
 
     def __del__(self):
         lib.rt_graph_free(self.p)

@@ -1,0 +1,172 @@
+"""ONNX beside ONNX Runtime.
+
+Models exported by PyTorch: our outputs agree with ONNX Runtime's to 1e-4 of the largest, for batches of 1 and 8. Every model of
+the table, exported by us, runs in ONNX Runtime with the same outputs; so does what was imported and is written again.
+
+    RETORT=build/release/retort RETORT_LIB=build/release/libretort.so python tests/referee/test_onnx.py
+"""
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+try:
+    import onnx
+    import onnxruntime
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
+
+import onnx_models
+import torch_models
+from retort_ctypes import Graph, Plan, RetortError, Store
+
+RETORT = os.environ.get("RETORT", "build/release/retort")
+TOLERANCE = 1e-4
+failures = []
+
+
+def expect(good, what):
+    print("  ok     " if good else "  FAILED ", what, flush=True)
+    if not good:
+        failures.append(what)
+
+
+def apart(a, b):
+    return float(np.abs(a.astype(np.float64) - b).max() / max(np.abs(b).max(), 1e-30))
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 2
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def ours(path, x):
+    store = Store()
+    g = Graph(store, path, classifier=True)
+    g.eval()
+    g.fold_batch_norm()
+    g.fuse()
+    g.layout()
+    g.prune()
+    return Plan(g, kernels="direct").run(["logits"], x=x)["logits"]
+
+
+def export_torch(model, x, path, dynamo):
+    kind = {"input_names": ["input"], "output_names": ["output"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dynamo:
+            batch = torch.export.Dim("batch", min=1, max=64)
+            torch.onnx.export(model, (x,), str(path), dynamo=True, dynamic_shapes=({0: batch},), verbose=False, **kind)
+        else:
+            torch.onnx.export(model, (x,), str(path), dynamo=False, opset_version=17,
+                              dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}}, **kind)
+
+
+def exporters():
+    yield "script", False
+    try:
+        import onnxscript  # noqa: F401
+        yield "dynamo", True
+    except ImportError:
+        print("  (onnxscript isn't installed: PyTorch's newer exporter is left out)")
+
+
+def from_torch(work):
+    print("exported by PyTorch")
+    for exporter, dynamo in exporters():
+        for name, (make, draw) in onnx_models.MODELS.items():
+            if dynamo and name not in ("resnet18", "mobilenet_v3", "vit", "text"):
+                continue
+            torch.manual_seed(0)
+            model, path = make(), work / f"{name}.{exporter}.onnx"
+            onnx_models.settle_norms(model, draw(8))
+            export_torch(model, draw(2), path, dynamo)
+            try:
+                runtime, found = session(path), []
+                for n in (1, 8):
+                    x = draw(n).numpy()
+                    found.append(apart(ours(path, x), runtime.run(None, {"input": x})[0]))
+                expect(max(found) <= TOLERANCE, f"{name}, {exporter}: {max(found):.1e}")
+            except RetortError as error:
+                expect(False, f"{name}, {exporter}: {error}")
+            if name == "resnet50":
+                path.unlink()
+
+
+def again(work):
+    print("read, written, read")
+    for name in ("resnet18", "mobilenet_v3", "densenet", "vit", "squeezenet", "mlp"):
+        path, out = work / f"{name}.script.onnx", work / f"{name}.again.onnx"
+        done = subprocess.run([RETORT, "export", path, "-o", out, "--check"], capture_output=True, text=True)
+        expect(done.returncode == 0, f"{name}: {done.stdout.strip()}{done.stderr.strip()}")
+        if done.returncode:
+            continue
+        onnx.checker.check_model(str(out), full_check=True)
+        x = onnx_models.images(8).numpy()
+        before, after = session(path).run(None, {"input": x})[0], session(out).run(["output"], {"input": x})[0]
+        expect(apart(after, before) <= TOLERANCE, f"{name}: {apart(after, before):.1e} in ONNX Runtime; names are kept")
+
+
+TABLE = ["resnet20", "resnet8x4", "wrn_16_2", "resnet18", "vgg8", "mobilenet_v2", "efficientnet_b0"]
+
+
+def of_the_table(work):
+    print("models of the table, in ONNX Runtime")
+    for name in TABLE:
+        torch.manual_seed(1)
+        model = onnx_models.settle_norms(torch_models.make(name), onnx_models.images(8))
+        torch.save(model.state_dict(), work / "model.pth")
+        out = work / "model.onnx"
+        done = subprocess.run([RETORT, "export", work / "model.pth", "-o", out, "--model", name, "--mean", "0.5,0.4,0.3",
+                               "--std", "0.2,0.3,0.4", "--check"], capture_output=True, text=True)
+        expect(done.returncode == 0, f"{name}: {done.stdout.strip()}{done.stderr.strip()}")
+        if done.returncode:
+            continue
+        written = onnx.load(str(out))
+        onnx.checker.check_model(written, full_check=True)
+        tensors = {t.name: t for t in written.graph.initializer}
+        state = model.state_dict()
+        names = [k for k in state if not k.endswith("num_batches_tracked")]
+        same = all(k in tensors and np.array_equal(onnx.numpy_helper.to_array(tensors[k]), state[k].numpy()) for k in names)
+        expect(same, f"{name}: weights under their names, to the bit")
+        metadata = {p.key: p.value for p in written.metadata_props}
+        expect(metadata.get("mean") == "0.5,0.400000006,0.300000012" and metadata.get("input") == "3x32x32",
+               f"{name}: metadata {metadata}")
+        x = onnx_models.images(8)
+        with torch.no_grad():
+            expected = model(x).numpy()
+        found = session(out).run(["logits"], {"x": x.numpy()})[0]
+        expect(apart(found, expected) <= TOLERANCE, f"{name}: {apart(found, expected):.1e}")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    done = subprocess.run([RETORT, "export", work / "model.pth", "-o", work / "bytes.onnx", "--model", name, "--mean",
+                           "0.5,0.4,0.3", "--std", "0.2,0.3,0.4", "--preprocess", "--check"], capture_output=True, text=True)
+    expect(done.returncode == 0, f"with preprocessing: {done.stdout.strip()}{done.stderr.strip()}")
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    with torch.no_grad():
+        expected = model(torch.from_numpy((pixels / np.float32(255) - mean) / std)).numpy()
+    found = session(work / "bytes.onnx").run(["logits"], {"image": pixels})[0]
+    expect(apart(found, expected) <= TOLERANCE, f"of bytes: {apart(found, expected):.1e}")
+
+
+def main():
+    torch.set_num_threads(2)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as directory:
+        for part in (from_torch, again, of_the_table):
+            part(Path(directory))
+    print(f"{len(failures)} failed" if failures else "all agree")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
