@@ -1,0 +1,90 @@
+"""ONNX from outside: a network is written as ONNX, and every command that takes a file of weights takes that. Needs only Python's own
+modules; a published model joins in where its files are beside the project."""
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+from support.command import check, finish, refuses, run
+from support.tensors import write_safetensors
+
+CLASSES, SIDE = 4, 6
+PIXELS = 3 * SIDE * SIDE
+TENSORS = {"0.weight": ([5, PIXELS], [((i * 37) % 101 - 50) / 400 for i in range(5 * PIXELS)]), "0.bias": ([5], [0.5] * 5),
+           "2.weight": ([CLASSES, 5], [((i * 7) % 11 - 5) / 10 for i in range(5 * CLASSES)]), "2.bias": ([CLASSES], [0.1] * 4)}
+METADATA = {"model": "mlp", "options": "hidden=5", "classes": json.dumps(["ant", "bee", "cat", "dog"]), "mean": "0.5,0.5,0.5",
+            "std": "0.25,0.25,0.25", "input": f"3x{SIDE}x{SIDE}"}
+DATA = ("--data", "synthetic", "--data-options", f"shape=3,{SIDE},{SIDE} classes={CLASSES} images=40 test_images=60")
+
+
+def write_npy(path, shape, values):
+    text = str({"descr": "<f4", "fortran_order": False, "shape": shape}).encode()
+    text += b" " * (63 - (10 + len(text)) % 64) + b"\n"
+    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + struct.pack(f"<{len(values)}f", *values))
+
+
+def logits(work, model):
+    done = run("predict", model, "--npy", work / "x.npy", "--out", work / "y.npy")
+    check(done.returncode == 0, f"predict {model}: {done.stderr}")
+    return (work / "y.npy").read_bytes()[128:]
+
+
+def check_network(work):
+    source, out, again = work / "a.safetensors", work / "a.onnx", work / "b.onnx"
+    write_safetensors(source, TENSORS, METADATA)
+    write_npy(work / "x.npy", (3, 3, SIDE, SIDE), [((i * 13) % 29 - 14) / 7 for i in range(3 * PIXELS)])
+    done = run("export", source, "-o", out, "--check")
+    check(done.returncode == 0 and "4 nodes, 4 tensors; read back" in done.stdout, f"export: {done.stdout}{done.stderr}")
+    seen = json.loads(run("export", out, "-o", again, "--check", "--opset", 20, "--json").stdout)
+    check(seen["nodes"] == 4 and seen["difference"] == 0, f"export of an export: {seen}")
+    expected = logits(work, source)
+    check(len(expected) == 4 * 3 * CLASSES and logits(work, out) == expected == logits(work, again), "the same bits")
+    told = [json.loads(run("eval", path, *DATA, "--json").stdout) for path in (source, out)]
+    check(told[0]["loss"] == told[1]["loss"] and told[1]["model"] == "onnx" and
+          [c["name"] for c in told[1]["classes"]] == [c["name"] for c in told[0]["classes"]], f"eval: {told[1]}")
+    done = run("inspect", out)
+    check(done.returncode == 0 and "linear" in done.stdout and "onnx, 4 tensors" in done.stdout, f"inspect: {done.stdout}")
+    check(run("inspect", out, "--dot").stdout.startswith("digraph"), "inspect --dot")
+    check(json.loads(run("inspect", out, "--json").stdout)["metadata"]["classes"] == METADATA["classes"], "metadata")
+    done = run("bench", out, "--seconds", 0.05)
+    check(done.returncode == 0, f"bench: {done.stderr}")
+    done = run("export", out, "-o", work / "c.safetensors")
+    check(done.returncode == 0 and "4 tensors" in done.stdout, f"its tensors in another form: {done.stdout}{done.stderr}")
+
+
+def check_refusals(work):
+    bad = work / "cut.onnx"
+    bad.write_bytes((work / "a.onnx").read_bytes()[:-20])
+    refuses(2, "cut.onnx: it is cut short or damaged", "eval", bad, *DATA)
+    refuses(2, "none of the table can be laid over it", "eval", work / "a.onnx", *DATA, "--model", "mlp")
+    refuses(2, "these images are 1x6x6", "predict", work / "a.onnx", "--npy", work / "one.npy", "--out", work / "y.npy")
+    refuses(2, "opset 12: 13 to 21", "export", work / "a.onnx", "-o", work / "d.onnx", "--opset", 12)
+    refuses(2, "go with -o NAME.onnx", "export", work / "a.onnx", "-o", work / "d.pth", "--check")
+    refuses(2, "which model its weights are of", "export", work / "c.npz", "-o", work / "d.onnx")
+
+
+def check_published(work):
+    model = Path("../shared/data/onnx/mnist-8.onnx")
+    if not model.exists():
+        return
+    write_npy(work / "digit.npy", (2, 1, 28, 28), [float(i % 5) for i in range(2 * 784)])
+    done = run("predict", model, "--npy", work / "digit.npy", "--out", work / "y.npy")
+    check(done.returncode == 0 and len((work / "y.npy").read_bytes()) == 128 + 80, f"mnist-8: {done.stderr}")
+    done = run("export", model, "-o", work / "mnist.onnx", "--check")
+    check(done.returncode == 0, f"mnist-8: {done.stdout}{done.stderr}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        check_network(work)
+        write_npy(work / "one.npy", (1, 1, SIDE, SIDE), [0.0] * SIDE * SIDE)
+        run("export", work / "c.safetensors", "-o", work / "c.npz")
+        check_refusals(work)
+        check_published(work)
+    sys.exit(finish())
+
+
+if __name__ == "__main__":
+    main()
