@@ -11,7 +11,7 @@ static bool as_json, checked, preprocess;
 
 static const flag flags[] = {
     {"out", FLAG_TEXT, &out_path, "FILE",
-     "what to write (also -o): .onnx, .pth, .safetensors, .npz or .npy, told by the name"},
+     "what to write (also -o): .onnx, .pth, .safetensors, .npz or .npy, by the name"},
     {"model", FLAG_TEXT, &model_text, "NAME[:OPTIONS]", "to .onnx: which model, where the file doesn't say it"},
     {"input", FLAG_TEXT, &input_text, "CxHxW", "to .onnx: shape of one image, where the file doesn't say it (3x32x32)"},
     {"mean", FLAG_TEXT, &mean_text, "A,B,C", "to .onnx: of pixels in 0 to 1; the file's if it says it"},
@@ -89,8 +89,7 @@ const command command_export = {
     .name = "export",
     .arguments = "FILE",
     .summary = "a network as ONNX; or a file's tensors and metadata in another form",
-    .example =
-        "retort export resnet20.pth -o resnet20.onnx --check; retort export resnet20.pth -o resnet20.safetensors",
+    .example = "retort export resnet20.pth -o resnet20.onnx --check; retort export a.pth -o a.safetensors",
     .flags = flags,
     .least = 1,
     .most = 1,
