@@ -139,8 +139,8 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
   rt_status s = open_step(&net, training, bf16, kernels, input, rank);
   if (s != RT_OK) return complain(s);
   int64_t dim[8] = {batch}, n = 1;
-  rank = net.rank;
-  for (int i = 0; i < rank; i++) dim[i + 1] = net.input[i];
+  if (net.has_weights) rank = net.rank, input = net.input; /* a file's own shape counts */
+  for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
   float rate = 0.01f;
   rt_feed feeds[] = {{"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}};
   int n_feeds = training ? 3 : 1;
