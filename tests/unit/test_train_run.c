@@ -156,22 +156,22 @@ static void whitening(void **state) {
   data_dir_make();
   snprintf(run, sizeof run, "%s", data_dir_path("white"));
   snprintf(again, sizeof again, "%s", data_dir_path("again"));
-  good(train(run, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options", data_options, "epochs", "1",
-             "validation", "0", NULL));
-  rt_file *file = open_in(run, "model.last.pth");
+  run_good(train(run, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options", data_options, "epochs", "1",
+                 "validation", "0", NULL));
+  rt_file *file = run_file(run, "model.last.pth");
   rt_data *data;
   rt_loader *loader;
   rt_batch b;
   int64_t n;
   double moments[N][N] = {{0}};
-  float *w = read_tensor(file, "whiten.weight", &n);
+  float *w = run_tensor(file, "whiten.weight", &n);
   assert_int_equal(n, 8 * N);
   for (int i = 0; i < 4 * N; i++) assert_true(w[i] == -w[4 * N + i]);
   char options[256];
   snprintf(options, sizeof options, "%s validation=0", data_options);
-  good(rt_data_open("synthetic", options, &data));
-  good(rt_loader_new(data, RT_TRAIN, "batch=200", NULL, &loader));
-  good(rt_loader_next(loader, &b));
+  run_good(rt_data_open("synthetic", options, &data));
+  run_good(rt_loader_new(data, RT_TRAIN, "batch=200", NULL, &loader));
+  run_good(rt_loader_next(loader, &b));
   for (int64_t p = 0; p < IMAGES * (SIDE - 1) * (SIDE - 1); p++) {
     const float *x =
         b.x + p / ((SIDE - 1) * (SIDE - 1)) * SIDE * SIDE + p / (SIDE - 1) % (SIDE - 1) * SIDE + p % (SIDE - 1);
@@ -188,10 +188,10 @@ static void whitening(void **state) {
   rt_data_free(data);
   rt_file_free(file);
   snprintf(weights, sizeof weights, "%s/model.last.pth", run);
-  good(train(again, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options",
-             "shape=1,10,10 images=200 noise=90", "epochs", "1", "init", weights, NULL));
-  assert_true(apart(run, "model.last.pth", "whiten.weight", again, "model.last.pth", "whiten.weight") == 0);
-  assert_true(apart(run, "model.last.pth", "whiten.bias", again, "model.last.pth", "whiten.bias") > 0);
+  run_good(train(again, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options",
+                 "shape=1,10,10 images=200 noise=90", "epochs", "1", "init", weights, NULL));
+  assert_true(run_apart(run, "model.last.pth", "whiten.weight", again, "model.last.pth", "whiten.weight") == 0);
+  assert_true(run_apart(run, "model.last.pth", "whiten.bias", again, "model.last.pth", "whiten.bias") > 0);
   data_dir_remove();
 }
 
