@@ -19,7 +19,7 @@ typedef struct spec {
 } spec;
 
 static rt_dtype dtype_of(const char *kind, rt_dtype tested) {
-  static const rt_dtype ints[] = {RT_S64, RT_S32, RT_U8, RT_BOOL};
+  static const rt_dtype ints[] = {RT_S64, RT_S32, RT_S8, RT_U8, RT_BOOL};
   if (strcmp(kind, "x") == 0) return tested;
   if (strcmp(kind, "f") == 0) return tested == RT_F64 ? RT_F64 : RT_F32;
   for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)

@@ -3,7 +3,7 @@
  *   INPUT  KIND[dims]MODIFIERS, or - for an optional input left out
  *   KIND   x   floating, in the dtype under test
  *          f   floating, f32 where the others are bf16 (f64 where they are f64)
- *          s64 s32 u8 bool
+ *          s64 s32 s8 u8 bool
  *   MOD    <N  whole numbers in 0 … N-1 (floats: uniform in [0, N))      =V  the constant V
  *          +   floats in [0.5, 1.5)     ~  floats far from 0 and from each other (kinks, ties)
  *          !   not differentiated       v  the input is a variable

@@ -133,6 +133,8 @@ typedef struct rt_rewrite {
   rt_value **map; /* by old value id */
 } rt_rewrite;
 rt_status rt_rewrite_begin(rt_rewrite *rw, const rt_graph *from);
+/* Into a graph over another store: variables are not mapped, the walker does it. */
+rt_status rt_rewrite_begin_over(rt_rewrite *rw, const rt_graph *from, rt_store *store);
 rt_value *rt_rewrite_value(rt_rewrite *rw, const rt_value *old);
 void rt_rewrite_set(rt_rewrite *rw, const rt_value *old, rt_value *now);
 rt_node *rt_rewrite_node(rt_rewrite *rw, const rt_node *node);
@@ -217,6 +219,8 @@ struct rt_op {
   unsigned row_major_inputs;  /* bit i: whatever the policy, input i (a weight) stays row major */
   unsigned row_major_outputs; /* the same for output i (a weight's gradient) */
   rt_precision_policy precision;
+  const rt_op *int8; /* the same product of u8 and s8, scaled by channel: see rt_int8_attr; NULL: there is none */
+  bool moves;        /* elements come out as they went in, whatever their dtype: a quantized tensor stays one */
   bool (*exact)(const void *attr); /* with these options the policy is RT_PRECISION_F32; NULL: never */
   double (*flops)(const rt_type *const *in, const rt_type *out, const void *attr); /* NULL: one per output element */
   const char *const *cases;  /* test cases, NULL-terminated; grammar in tests/table/cases.h */

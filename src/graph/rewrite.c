@@ -2,9 +2,13 @@
 #include "graph/graph.h"
 
 rt_status rt_rewrite_begin(rt_rewrite *rw, const rt_graph *from) {
+  return rt_rewrite_begin_over(rw, from, from->store);
+}
+
+rt_status rt_rewrite_begin_over(rt_rewrite *rw, const rt_graph *from, rt_store *store) {
   *rw = (rt_rewrite){.from = from};
   rt_status s = rt_graph_status(from);
-  if (s == RT_OK) s = rt_graph_new(from->store, &rw->to);
+  if (s == RT_OK) s = rt_graph_new(store, &rw->to);
   if (s != RT_OK) return s;
   rw->map = rt_alloc_array((size_t)from->n_values + 1, sizeof *rw->map);
   if (!rw->map) {
@@ -26,7 +30,8 @@ rt_status rt_rewrite_begin(rt_rewrite *rw, const rt_graph *from) {
 rt_value *rt_rewrite_value(rt_rewrite *rw, const rt_value *old) {
   if (!old) return NULL;
   rt_value **now = &rw->map[old->id];
-  if (!*now && old->kind == RT_VALUE_VARIABLE) *now = rt_graph_variable(rw->to, old->var);
+  if (!*now && old->kind == RT_VALUE_VARIABLE && rw->to->store == rw->from->store)
+    *now = rt_graph_variable(rw->to, old->var);
   if (!*now && old->kind == RT_VALUE_CONSTANT) *now = rt_graph_constant(rw->to, old->name, &old->type, old->data);
   return *now;
 }

@@ -19,18 +19,11 @@ static bool blocked_wins(const rt_conv2d_attr *a, const rt_type *w, const rt_typ
          w->dim[1] >= CHANNELS && y->dim[0] >= IMAGES;
 }
 
-static dnn_shape grouped(const rt_type *w, int64_t groups) {
-  if (groups == 1) return dnn_row_major(w);
-  const rt_dim dim[] = {groups, w->dim[0] / groups, w->dim[1], w->dim[2], w->dim[3]};
-  rt_type t = rt_type_of(w->dtype, 5, dim);
-  return dnn_row_major(&t);
-}
-
 static conv conv_of(const rt_site *site, const rt_type *x, const rt_type *w, const rt_type *y) {
   const rt_conv2d_attr *a = site->attr;
   conv c = {.dtype = x->dtype};
   c.x = dnn_channels_last(x);
-  c.w = grouped(w, a->groups);
+  c.w = dnn_grouped(w, a->groups);
   c.y = dnn_channels_last(y);
   for (int i = 0; i < 2; i++) {
     c.stride[i] = a->stride[i];

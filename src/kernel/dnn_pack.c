@@ -87,7 +87,7 @@ static packing *packing_new(dnn_program *p, rt_dtype dtype, dnn_shape shape, con
   }
   k->threads = rt_threads();
   add_source(p, k, dtype, shape, md);
-  if (dtype != RT_F32) add_source(p, k, RT_F32, shape, md);
+  if (dtype == RT_BF16) add_source(p, k, RT_F32, shape, md);
   dnn_check(p, dnnl_memory_create(&k->packed, md, dnn_engine(p), DNNL_MEMORY_NONE), "memory");
   return k;
 }

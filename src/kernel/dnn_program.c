@@ -60,6 +60,13 @@ dnn_shape dnn_shape_of(const rt_type *t) {
 dnn_shape dnn_channels_last(const rt_type *t) { return shape_of(t, RT_CHANNELS_LAST); }
 dnn_shape dnn_row_major(const rt_type *t) { return shape_of(t, RT_ROW_MAJOR); }
 
+dnn_shape dnn_grouped(const rt_type *w, int64_t groups) {
+  if (groups == 1) return dnn_row_major(w);
+  const rt_dim dim[] = {groups, w->dim[0] / groups, w->dim[1], w->dim[2], w->dim[3]};
+  rt_type t = rt_type_of(w->dtype, 5, dim);
+  return dnn_row_major(&t);
+}
+
 dnn_shape dnn_matrix(int64_t rows, int64_t columns) { return (dnn_shape){2, {rows, columns}, {columns, 1}}; }
 
 dnn_shape dnn_transposed(dnn_shape s) {
@@ -77,7 +84,9 @@ bool dnn_accepts(const rt_type *t) {
 
 const rt_type *dnn_optional(const rt_site *site, int i) { return i < site->n_in ? site->in[i] : NULL; }
 
-static dnnl_data_type_t data_type(rt_dtype dtype) { return dtype == RT_BF16 ? dnnl_bf16 : dnnl_f32; }
+static dnnl_data_type_t data_type(rt_dtype dtype) {
+  return dtype == RT_BF16 ? dnnl_bf16 : dtype == RT_U8 ? dnnl_u8 : dtype == RT_S8 ? dnnl_s8 : dnnl_f32;
+}
 
 /* ---- building ---- */
 

@@ -21,6 +21,8 @@ typedef struct dnn_shape {
 dnn_shape dnn_shape_of(const rt_type *type);
 dnn_shape dnn_channels_last(const rt_type *type); /* its dimensions in this order, whatever its own */
 dnn_shape dnn_row_major(const rt_type *type);
+/* Filters as they lie, OIHW, or GOIHW where there are groups. */
+dnn_shape dnn_grouped(const rt_type *w, int64_t groups);
 dnn_shape dnn_matrix(int64_t rows, int64_t columns);
 dnn_shape dnn_transposed(dnn_shape shape); /* the last two dimensions */
 /* Types that kernels here take: f32, bf16 where the CPU multiplies it; nothing is empty. */

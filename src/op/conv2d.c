@@ -7,21 +7,39 @@
 #include "base/thread.h"
 #include "op/layer.h"
 
-#define FIELD(name) offsetof(rt_conv2d_attr, name)
+#define CONV_OPTIONS(type, conv) \
+  {"stride", RT_OPT_PAIR, offsetof(type, conv stride), "1", 1, 1e6, .help = "step between windows: rows, columns"}, \
+      {"padding", \
+       RT_OPT_PAIR, \
+       offsetof(type, conv padding), \
+       "0", \
+       0, \
+       1e6, \
+       .help = "zeros around the image: rows, columns"}, \
+      {"dilation", RT_OPT_PAIR, offsetof(type, conv dilation), "1", 1, 1e6, .help = "step between a window's taps"}, \
+      {"groups", \
+       RT_OPT_INT, \
+       offsetof(type, conv groups), \
+       "1", \
+       1, \
+       1e18, \
+       .help = "channels fall into so many independent groups"}, \
+  { \
+    "activation", RT_OPT_CHOICE, offsetof(type, conv activation), "none", .choices = "none|relu", \
+                                                                          .help = "applied at the end" \
+  }
 
-static const rt_option options[] = {
-    {"stride", RT_OPT_PAIR, FIELD(stride), "1", 1, 1e6, .help = "step between windows: rows, columns"},
-    {"padding", RT_OPT_PAIR, FIELD(padding), "0", 0, 1e6, .help = "zeros around the image: rows, columns"},
-    {"dilation", RT_OPT_PAIR, FIELD(dilation), "1", 1, 1e6, .help = "step between a window's taps"},
-    {"groups", RT_OPT_INT, FIELD(groups), "1", 1, 1e18, .help = "channels fall into so many independent groups"},
-    {"activation", RT_OPT_CHOICE, FIELD(activation), "none", .choices = "none|relu", .help = "applied at the end"},
-    {0},
-};
+static const rt_option options[] = {CONV_OPTIONS(rt_conv2d_attr, ), {0}};
+static const rt_option options_int8[] = {CONV_OPTIONS(rt_conv2d_int8_attr, conv.), RT_INT8_OPTIONS, {0}};
+
+static const rt_conv2d_attr *conv_attr(const rt_op *op, const void *attr) {
+  return op == RT_OP(conv2d_int8) ? &((const rt_conv2d_int8_attr *)attr)->conv : attr;
+}
 
 /* ---- shapes ---- */
 
 static rt_status check_groups(const rt_infer *c, int x, int weight) {
-  int64_t groups = ((const rt_conv2d_attr *)c->attr)->groups;
+  int64_t groups = conv_attr(c->op, c->attr)->groups;
   rt_dim channels = c->in[x]->dim[1], out = c->in[weight]->dim[0], per_group = c->in[weight]->dim[1];
   char text[RT_TYPE_TEXT], weight_text[RT_TYPE_TEXT];
   rt_type_text(c->graph, c->in[x], text, sizeof text);
@@ -40,7 +58,7 @@ static rt_status check_groups(const rt_infer *c, int x, int weight) {
 
 /* Dimensions of y; x and weight are the numbers of these inputs. */
 static rt_status result_dims(const rt_infer *c, int x, int weight, rt_dim dim[4]) {
-  const rt_conv2d_attr *a = c->attr;
+  const rt_conv2d_attr *a = conv_attr(c->op, c->attr);
   rt_status s;
   if ((s = rt_infer_rank(c, x, 4, 4)) || (s = rt_infer_rank(c, weight, 4, 4)) || (s = check_groups(c, x, weight)))
     return s;
@@ -61,6 +79,20 @@ static rt_status infer(rt_infer *c) {
     return s;
   if (rt_infer_in(c, 3) && ((s = rt_infer_same_dtype(c, 0, 3)) || (s = rt_infer_shape(c, 3, 4, dim)))) return s;
   c->out[0] = rt_type_of(c->in[0]->dtype, 4, dim);
+  return RT_OK;
+}
+
+static rt_status infer_int8(rt_infer *c) { /* x weight scale bias residual? */
+  const rt_int8_attr *a = c->attr;
+  rt_dim dim[4];
+  rt_status s;
+  if ((s = rt_infer_int8(c)) || (s = result_dims(c, 0, 1, dim))) return s;
+  rt_dtype dtype = a->f32 ? RT_F32 : RT_U8;
+  if (rt_infer_in(c, 4)) {
+    if (c->in[4]->dtype != dtype) return rt_infer_expected(c, 4, rt_dtype_name(dtype));
+    if ((s = rt_infer_shape(c, 4, 4, dim))) return s;
+  }
+  c->out[0] = rt_type_of(dtype, 4, dim);
   return RT_OK;
 }
 
@@ -234,6 +266,25 @@ static rt_status reference(const rt_call *c) {
   return s;
 }
 
+static rt_status reference_int8(const rt_call *c) {
+  const rt_conv2d_int8_attr *a = c->attr;
+  const rt_tensor *y = c->out, *scale = c->in[2], *bias = c->in[3], *residual = rt_call_in(c, 4);
+  conv v;
+  rt_status s = conv_init(&v, &a->conv, SIDE_Y, y, c->in[0], c->in[1]);
+  if (s == RT_OK) {
+    int64_t plane = y->dim[2] * y->dim[3], n = rt_tensor_elements(y);
+    rt_parallel_for(y->dim[0] * y->dim[1], 1, sum_y, &v);
+    for (int64_t i = 0; i < n; i++) {
+      int64_t o = i / plane % y->dim[1];
+      rt_put(y, i,
+             rt_int8_result(&a->int8, v.v[SIDE_Y][i], (float)rt_get(scale, o), (float)rt_get(bias, o),
+                            residual ? (float)rt_get(residual, i) : 0, a->conv.activation == RT_ACTIVATION_RELU));
+    }
+  }
+  conv_release(&v);
+  return s;
+}
+
 static rt_status reference_data(const rt_call *c) {
   const rt_tensor *dy = c->in[0], *w = c->in[1], *dx = c->out;
   conv v;
@@ -306,6 +357,32 @@ static const char *const errors[] = {
     NULL,
 };
 
+static const char *const cases_int8[] = {
+    "u8[2,3,7,5]<256 s8[4,3,3,3]<127 f[4]<.01 f[4]<40 ; stride=2 padding=1",
+    "u8[1,17,6,5]<256 s8[19,17,3,3]<127 f[19]<.0005 f[19] ; padding=1 activation=relu",
+    "u8[2,32,5,8]<256 s8[48,32,1,1]<127 f[48]<.001 f[48]<9 u8[2,48,5,8]<256 ; residual_scale=0.7 activation=relu",
+    "u8[2,16,5,8]<128 s8[16,16,3,3]<127 f[16]<.001 f[16]<9 u8[2,16,5,8]<128 ; padding=1 high=127 residual_scale=1.3",
+    "u8[3,16,8,8]<256 s8[32,16,3,3]<127 f[32]<.001 f[32] f[3,32,8,8] ; padding=1 f32=true activation=relu",
+    "u8[2,64,6,7]=127 s8[64,64,3,3]=127 f[64]<.001 f[64] ; padding=1 x_high=127 f32=true",
+    "u8[1,64,6,7]<128 s8[32,64,1,1]=127 f[32]=.0001 f[32]<9 u8[1,32,6,7]<128 ; x_high=127 high=127",
+    "u8[1,32,9,7]<128 s8[32,1,3,3]=127 f[32]<.01 f[32]<30 ; padding=1 groups=32 x_high=127",
+    "u8[1,32,9,7]<256 s8[32,1,3,3]<127 f[32]<.01 f[32]<30 ; padding=1 groups=32 stride=2",
+    "u8[2,8,6,6]<256 s8[12,4,3,3]<127 f[12]<.01 f[12]<30 ; groups=2 f32=true",
+    NULL,
+};
+
+static const char *const errors_int8[] = {
+    "x[2,3,7,5] s8[4,3,3,3] f[4] f[4] ; => x must be u8",
+    "u8[2,3,7,5] u8[4,3,3,3] f[4] f[4] ; => weight must be s8",
+    "u8[2,3,7,5] s8[4,2,3,3] f[4] f[4] ; => expected 3",
+    "u8[2,3,7,5] s8[4,3,3,3] f[3] f[4] ; => scale",
+    "u8[2,3,7,5] s8[4,3,3,3] f[4] f[4] f[2,4,5,3] ; => residual must be u8",
+    "u8[2,3,7,5] s8[4,3,3,3] f[4] f[4] u8[2,4,5,4] ; => residual must be",
+    NULL,
+};
+
+static int inplace_residual(int n_in, int out) { return n_in > 4 && out == 0 ? 4 : -1; }
+
 static const char *const cases_data[] = {
     "x[2,4,4,3] x[4,3,3,3] x[2,3,7,5] ; stride=2 padding=1",
     "x[1,1,5,4] x[1,1,3,2] x[1,1,7,5]",
@@ -366,8 +443,28 @@ const rt_op rt_op_row_conv2d = {
     .row_major_inputs = 1 << 1,
     .precision = RT_PRECISION_LOW,
     .flops = flops,
+    .int8 = RT_OP(conv2d_int8),
     .cases = cases,
     .errors = errors,
+};
+
+const rt_op rt_op_row_conv2d_int8 = {
+    .name = "conv2d_int8",
+    .summary =
+        "y = act(conv(x, weight)·scale + bias + residual_scale·residual): u8 N×C×H×W, s8 O×C/G×kh×kw, O, O, N×O×H'×W'",
+    .input_names = "x weight scale bias residual?",
+    .options = options_int8,
+    .attr_size = sizeof(rt_conv2d_int8_attr),
+    .n_out = 1,
+    .f32_inputs = 1 << 2 | 1 << 3,
+    .infer = infer_int8,
+    .reference = reference_int8,
+    .inplace = inplace_residual,
+    .layout = RT_LAYOUT_IMAGE,
+    .row_major_inputs = 1 << 1,
+    .flops = flops,
+    .cases = cases_int8,
+    .errors = errors_int8,
 };
 
 const rt_op rt_op_row_conv2d_backward_data = {

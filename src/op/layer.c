@@ -60,3 +60,15 @@ void rt_dense_store(const rt_tensor *t, const double *dense) {
   bool in_order = rt_tensor_is_row_major(t);
   for (int64_t i = 0; i < n; i++) rt_store_at(t, in_order ? i : rt_tensor_offset(t, i), dense[i]);
 }
+
+rt_status rt_infer_int8(const rt_infer *c) {
+  rt_status s = RT_OK;
+  if (c->in[0]->dtype != RT_U8) return rt_infer_expected(c, 0, "u8");
+  if (c->in[1]->dtype != RT_S8) return rt_infer_expected(c, 1, "s8");
+  for (int i = 2; i < 4 && s == RT_OK; i++) {
+    s = rt_infer_rank(c, i, 1, 1);
+    if (s == RT_OK && c->in[i]->dtype != RT_F32) s = rt_infer_expected(c, i, "f32");
+    if (s == RT_OK) s = rt_infer_same(c, i, 0, 1, 0);
+  }
+  return s;
+}

@@ -11,7 +11,30 @@ static inline rt_value *rt_node_in(const rt_node *n, int i) { return i < n->n_in
 
 static inline double rt_activate(int activation, double v) { return activation == RT_ACTIVATION_RELU && v < 0 ? 0 : v; }
 
+/* Of structs that begin with an rt_int8_attr. */
+#define RT_INT8_FIELD(name) offsetof(rt_int8_attr, name)
+#define RT_INT8_OPTIONS \
+  {"residual_scale", RT_OPT_FLOAT, RT_INT8_FIELD(residual_scale), "1", -3e38, 3e38, .help = "factor of the residual"}, \
+      {"high", RT_OPT_INT, RT_INT8_FIELD(high), "255", 1, 255, .help = "the highest level of the result"}, \
+      {"x_high", RT_OPT_INT, RT_INT8_FIELD(x_high), "255", 1, 255, .help = "the highest level of x"}, { \
+    "f32", RT_OPT_BOOL, RT_INT8_FIELD(f32), "false", .help = "the result isn't quantized" \
+  }
+
+/* What becomes of a sum of products: see rt_int8_attr. In f32, one operation after another. */
+static inline double rt_int8_result(const rt_int8_attr *a, double acc, float scale, float bias, float residual,
+                                    bool relu) {
+  float v = (float)acc * scale + bias;
+  v += (float)a->residual_scale * residual;
+  if (relu && v < 0) v = 0;
+  if (a->f32) return (double)v;
+  v = __builtin_nearbyintf(v);
+  return v < 0 ? 0 : v > (float)a->high ? (double)a->high : (double)v;
+}
+
 /* ---- infer ---- */
+
+/* Inputs x (u8), weight (s8) and scale and bias, numbers for each filter. */
+rt_status rt_infer_int8(const rt_infer *c);
 
 /* "op name: weight must be f32[4], found f32[3]" */
 rt_status rt_infer_expected(const rt_infer *c, int input, const char *what);

@@ -51,6 +51,49 @@ static rt_status reference(const rt_call *c) {
   return rt_matmul_reference(&x, &transposed, rt_call_in(c, 2), &y);
 }
 
+/* ---- in int8: y …×O = (x·weightᵀ)·scale + bias ---- */
+
+static const rt_option options_int8[] = {RT_INT8_OPTIONS, {0}};
+
+static rt_status infer_int8(rt_infer *c) {
+  const rt_type *x = c->in[0];
+  rt_status s;
+  if ((s = rt_infer_rank(c, 0, 1, RT_MAX_RANK)) || (s = rt_infer_rank(c, 1, 2, 2)) || (s = rt_infer_int8(c)) ||
+      (s = rt_infer_same(c, 0, x->rank - 1, 1, 1)))
+    return s;
+  c->out[0] = *x;
+  c->out->dim[x->rank - 1] = c->in[1]->dim[0];
+  c->out->dtype = ((const rt_int8_attr *)c->attr)->f32 ? RT_F32 : RT_U8;
+  return RT_OK;
+}
+
+static rt_status reference_int8(const rt_call *c) {
+  const rt_tensor *x = c->in[0], *weight = c->in[1];
+  int64_t filters = weight->dim[0], k = weight->dim[1], n = rt_tensor_elements(c->out);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t row = i / filters, o = i % filters;
+    double sum = 0;
+    for (int64_t j = 0; j < k; j++) sum += rt_get(x, row * k + j) * rt_get(weight, o * k + j);
+    rt_put(c->out, i, rt_int8_result(c->attr, sum, (float)rt_get(c->in[2], o), (float)rt_get(c->in[3], o), 0, false));
+  }
+  return RT_OK;
+}
+
+static const char *const cases_int8[] = {
+    "u8[3,5]<256 s8[4,5]<127 f[4]<.01 f[4]<40",
+    "u8[1,64]<256 s8[33,64]<127 f[33]<.001 f[33] ; f32=true",
+    "u8[5,64]=127 s8[33,64]=127 f[33]<.001 f[33] ; x_high=127 f32=true",
+    "u8[2,3,32]<256 s8[16,32]<127 f[16]<.001 f[16]<20 ; high=127",
+    NULL,
+};
+
+static const char *const errors_int8[] = {
+    "u8[3,5] s8[4,6] f[4] f[4] ; => expected 5",
+    "u8[3,5] s8[4,5] f[4] f[3] ; => bias",
+    "x[3,5] s8[4,5] f[4] f[4] ; => x must be u8",
+    NULL,
+};
+
 static const char *const cases[] = {
     "x[3,5] x[4,5] f[4]",
     "x[1,1] x[1,1]",
@@ -80,7 +123,23 @@ const rt_op rt_op_row_linear = {
     .grad = grad,
     .reference = reference,
     .precision = RT_PRECISION_LOW,
+    .int8 = RT_OP(linear_int8),
     .flops = flops,
     .cases = cases,
     .errors = errors,
+};
+
+const rt_op rt_op_row_linear_int8 = {
+    .name = "linear_int8",
+    .summary = "y = (x·weightᵀ)·scale + bias: u8 …×K, s8 O×K, O, O to …×O",
+    .input_names = "x weight scale bias",
+    .options = options_int8,
+    .attr_size = sizeof(rt_int8_attr),
+    .n_out = 1,
+    .f32_inputs = 1 << 2 | 1 << 3,
+    .infer = infer_int8,
+    .reference = reference_int8,
+    .flops = flops,
+    .cases = cases_int8,
+    .errors = errors_int8,
 };

@@ -13,9 +13,6 @@
 const rt_op *rt_op_find(const char *name); /* NULL when there is none */
 const rt_op *rt_op_at(int i);
 
-/* rt_batch_norm with options of batch_norm_train. */
-rt_value *rt_batch_norm_by(rt_graph *graph, const char *name, rt_value *x, const char *options);
-
 /* ---- option structs that more than one room reads ---- */
 
 typedef struct rt_conv2d_attr {
@@ -24,6 +21,27 @@ typedef struct rt_conv2d_attr {
 } rt_conv2d_attr;
 
 typedef enum rt_activation { RT_ACTIVATION_NONE, RT_ACTIVATION_RELU } rt_activation;
+
+/* Products in int8: acc = Σ x·weight in s32 of x u8 and weight s8, then, in f32,
+ *   v = acc·scale[o] + bias[o] + residual_scale·residual,  y = act(v), or rint of it within 0 … high where y is u8.
+ * Zero points are in the bias; a padded image has them around it already. An op's attributes are these and then those of its
+ * floating form. */
+typedef struct rt_int8_attr {
+  double residual_scale;
+  int64_t high;   /* of u8 results */
+  int64_t x_high; /* of x: up to 127, two products together fit into 16 bits, as CPUs without VNNI need */
+  bool f32;       /* results are f32 */
+} rt_int8_attr;
+
+typedef struct rt_conv2d_int8_attr {
+  rt_int8_attr int8;
+  rt_conv2d_attr conv;
+} rt_conv2d_int8_attr;
+
+typedef struct rt_quantize_attr {
+  double scale;
+  int64_t zero_point, high; /* levels are 0 … high */
+} rt_quantize_attr;
 
 typedef struct rt_batch_norm_attr {
   double eps, momentum; /* running = (1 - momentum) running + momentum batch, as in PyTorch */

@@ -102,6 +102,7 @@ const rt_op rt_op_row_slice = {
     .options = options,
     .attr_size = sizeof(rt_slice_attr),
     .n_out = 1,
+    .moves = true,
     .infer = infer,
     .grad = grad,
     .reference = reference,

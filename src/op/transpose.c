@@ -65,6 +65,7 @@ const rt_op rt_op_row_transpose = {
     .options = options,
     .attr_size = sizeof(rt_transpose_attr),
     .n_out = 1,
+    .moves = true,
     .infer = infer,
     .grad = grad,
     .reference = reference,

@@ -4,7 +4,7 @@
     python tests/golden/make_ops.py --check    compute everything again and compare with the file
 
 A case: {"op", "options", "inputs": [...], "loss": [indices of outputs], "outputs": [...], "grads": [...]}. An input is
-null (left out) or {"dtype", "shape", "values"}; dtype "float" is whichever precision is under test. "grads" holds, for
+null (left out) or {"dtype", "shape", "values"}; dtype "float" is whichever precision is under test, "f32" always f32. "grads" holds, for
 each input, the gradient of the sum over the outputs o named by "loss" of Σ_k cos(0.37 k + 0.11 o) y_k; null: not asked
 for, false: there is none. Inputs are representable in f32, so that f32 and f64 see the same numbers.
 An optimizer's case has "steps": for each further step the inputs that are new; "feedback" says which output of a step
@@ -86,7 +86,8 @@ def to_json(value):
     if value is None:
         return None
     inner = value.value if isinstance(value, Fixed) else np.asarray(value)
-    kind = {"f": "float", "i": "s64", "u": "u8", "b": "bool"}[inner.dtype.kind]
+    kind = {"float32": "f32", "int8": "s8"}.get(inner.dtype.name) or \
+        {"f": "float", "i": "s64", "u": "u8", "b": "bool"}[inner.dtype.kind]
     d = {"dtype": kind, "shape": list(inner.shape), "values": numbers(torch.tensor(inner))}
     return {**d, "variable": True} if isinstance(value, Variable) else d
 
@@ -260,6 +261,49 @@ def products():
     matmul("", (2, 1, 4, 5), (3, 5, 2))
     matmul("transpose_a=true", (4, 2, 3), (2, 5))
     matmul("", (1, 1), (1, 1))
+
+
+def levels(*shape, low=0, high=255):
+    """u8, or s8 where there are negative ones."""
+    n = int(np.prod(shape))
+    return (low + uniform(n) * (high - low + 1)).astype(np.uint8 if low >= 0 else np.int8).reshape(shape)
+
+
+def int8_result(acc, scale, bias, residual, residual_scale=1.0, relu=False, f32=False, high=255):
+    """What follows a sum of integers, in f32 like the int8 ops; channels are axis 1."""
+    shape = [1, -1] + [1] * (acc.dim() - 2)
+    y = acc.float() * scale.reshape(shape) + bias.reshape(shape)
+    if residual is not None:
+        y = y + residual_scale * residual.float()
+    y = y.clamp(min=0) if relu else y
+    return y if f32 else y.round().clamp(0, high).to(torch.uint8)
+
+
+def quantized():
+    for scale, zero in (0.017, 128), (0.02, 0), (0.008, 77):
+        case("quantize", f"scale={scale} zero_point={zero}", [Fixed(x(2, 3, 5, 4))],
+             lambda v: torch.quantize_per_tensor(v.float(), scale, zero, torch.quint8).int_repr(), loss=())
+        case("dequantize", f"scale={scale} zero_point={zero}", [levels(2, 3, 5, 4)],
+             lambda q: torch.tensor(scale, dtype=torch.float32) * (q.int() - zero).float(), loss=())
+
+    def numbers32(n, most):
+        return (most * uniform(n)).astype(np.float32)
+
+    for xs, ws, kwargs, text, ends in (
+            ((2, 3, 7, 5), (4, 3, 3, 3), {"padding": 1, "stride": 2}, "padding=1 stride=2", {}),
+            ((1, 16, 5, 5), (32, 16, 3, 3), {"padding": 1}, "padding=1 activation=relu residual_scale=0.5",
+             {"relu": True, "residual_scale": 0.5}),
+            ((1, 8, 5, 5), (8, 1, 3, 3), {"groups": 8}, "groups=8 high=127 x_high=127", {"high": 127}),
+            ((2, 16, 4, 4), (8, 16, 1, 1), {}, "f32=true", {"f32": True})):
+        shape = F.conv2d(torch.zeros(xs), torch.zeros(ws), **kwargs).shape
+        residual = levels(*shape) if "residual_scale" in ends else None
+        case("conv2d_int8", text,
+             [levels(*xs, high=127), levels(*ws, low=-127, high=127), numbers32(ws[0], 0.002), numbers32(ws[0], 50.0), residual],
+             lambda v, w, s, b, r: int8_result(F.conv2d(v.double(), w.double(), **kwargs), s, b, r, **ends), loss=())
+    for f32 in False, True:
+        case("linear_int8", f"f32={str(f32).lower()}",
+             [levels(5, 33, high=127), levels(7, 33, low=-127, high=127), numbers32(7, 0.004), numbers32(7, 90.0)],
+             lambda v, w, s, b: int8_result(v.double() @ w.double().T, s, b, None, f32=f32), loss=())
 
 
 def pools():
@@ -522,7 +566,7 @@ def main():
     check = p.parse_args().check
     torch.set_num_threads(1)
     for part in (unary, binary, moves, reductions, products, pools, norms, losses, optimizers, guards,
-                 relations, selections):
+                 relations, selections, quantized):
         part()
     if check:
         with open(PATH) as f:

@@ -50,7 +50,7 @@ static const cJSON *get(const cJSON *object, const char *name) {
 }
 
 static rt_dtype dtype_of(const cJSON *input, const mode *m) {
-  static const rt_dtype dtypes[] = {RT_S64, RT_S32, RT_U8, RT_BOOL};
+  static const rt_dtype dtypes[] = {RT_S64, RT_S32, RT_S8, RT_U8, RT_BOOL, RT_F32};
   const char *name = get(input, "dtype")->valuestring;
   for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
     if (strcmp(name, rt_dtype_name(dtypes[i])) == 0) return dtypes[i];

@@ -1,0 +1,29 @@
+/* Lowering to int8: which nodes, and on which grids. */
+#ifndef RT_PASS_INT8_H
+#define RT_PASS_INT8_H
+
+#include "op/op.h"
+
+/* A node, or an input of the graph, by name. */
+typedef struct rt_int8_node {
+  const char *node;
+  bool int8;    /* it runs in int8 */
+  double scale; /* its result's grid is scale·(q − zero_point); 0: it has none */
+  int zero_point;
+} rt_int8_node;
+
+typedef struct rt_int8_table {
+  const rt_int8_node *node;
+  int n;
+  int64_t high; /* highest level of an activation: 255, or 127 */
+} rt_int8_table;
+
+/* From a folded float graph, whose products read plain variables, to its int8 form over another store. There a product has the
+ * variables "NODE.weight" (s8), "NODE.weight_scale" (f32, a number a filter) and "NODE.bias" (f32): declared, not filled. Other
+ * variables keep name and type. RT_E_ARGUMENT where a grid is missing that a product needs. */
+rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out);
+
+/* Why a node can't run in int8; NULL: it can. */
+const char *rt_int8_obstacle(const rt_node *node);
+
+#endif

@@ -1,0 +1,266 @@
+/* A product y = act(x·w + b + r) on the grids x = sx·(qx − zx), w = sw·qw, r = sr·(qr − zr), y = sy·(qy − zy) is
+ *   qy = act(Σ qx·qw · (sx·sw/sy) + (b − sx·zx·sw·Σqw − sr·zr)/sy + zy + (sr/sy)·qr)
+ * in which all but the first sum and the residual are known beforehand: scale and bias of the int8 op. A padded image gets
+ * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0. */
+#include "base/alloc.h"
+#include "pass/int8.h"
+#include "pass/pass.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* A value of the old graph on a grid. */
+typedef struct grid {
+  rt_value *q; /* NULL: it isn't quantized */
+  double scale;
+  int zero_point;
+} grid;
+
+typedef struct lowering {
+  const rt_graph *from;
+  const rt_int8_table *table;
+  rt_rewrite rw;
+  grid *grid;            /* by old value id */
+  const rt_node **reads; /* by old value id: the one node that reads it; NULL: none, or several, or it is marked */
+  int *readers;          /* by old value id: products in int8 and nodes that move */
+} lowering;
+
+/* ---- the table ---- */
+
+static const rt_int8_node *entry(const lowering *l, const char *name) {
+  for (int i = 0; i < l->table->n; i++)
+    if (strcmp(l->table->node[i].node, name) == 0) return &l->table->node[i];
+  return NULL;
+}
+
+const char *rt_int8_obstacle(const rt_node *node) {
+  if (!node->op->int8) return "there is no int8 form of it";
+  if (node->in[1]->kind != RT_VALUE_VARIABLE) return "its weight is computed from activations";
+  if (node->in[0]->type.rank < 2) return "its input is a vector";
+  return NULL;
+}
+
+static bool is_int8(const lowering *l, const rt_node *node) {
+  const rt_int8_node *e = entry(l, node->name);
+  return e && e->int8 && !rt_int8_obstacle(node);
+}
+
+static const char *name_of(const rt_value *v) { return v->node ? v->node->name : v->name; }
+
+/* ---- values on grids ---- */
+
+static rt_value *as_float(lowering *l, const rt_value *v) {
+  rt_value *now = v ? rt_rewrite_value(&l->rw, v) : NULL;
+  if (!v || now) return now;
+  const grid *g = &l->grid[v->id];
+  rt_quantize_attr attr = {.scale = g->scale, .zero_point = g->zero_point, .high = l->table->high};
+  if (g->q) now = rt_emit(l->rw.to, RT_OP(dequantize), name_of(v), &attr, 1, g->q);
+  rt_rewrite_set(&l->rw, v, now);
+  return now;
+}
+
+static rt_status as_grid(lowering *l, const rt_value *v, const grid **out) {
+  grid *g = &l->grid[v->id];
+  *out = g;
+  if (g->q) return RT_OK;
+  const rt_int8_node *e = entry(l, name_of(v));
+  if (!e || !(e->scale > 0))
+    return rt_fail(RT_E_ARGUMENT, "int8: the output of %s has no scale, and an int8 node reads it", name_of(v));
+  rt_quantize_attr attr = {.scale = e->scale, .zero_point = e->zero_point, .high = l->table->high};
+  rt_value *x = rt_rewrite_value(&l->rw, v);
+  *g = (grid){rt_emit(l->rw.to, RT_OP(quantize), name_of(v), &attr, 1, x), e->scale, e->zero_point};
+  return g->q ? RT_OK : rt_graph_status(l->rw.to);
+}
+
+/* ---- variables of a product ---- */
+
+static rt_value *variable(lowering *l, const rt_node *node, const char *role, rt_dtype dtype, int rank,
+                          const rt_dim *dim) {
+  char name[300];
+  rt_type type = rt_type_of(dtype, rank, dim);
+  rt_init zero = {RT_INIT_ZERO, 0, 0};
+  rt_var *var;
+  snprintf(name, sizeof name, "%s.%s", node->name, role);
+  rt_status s = rt_store_declare(l->rw.to->store, name, &type, RT_SEGMENT_PARAMETER, &zero, &var);
+  return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
+}
+
+/* Σqw of each filter, in f32: exact, for 2²⁴/127 weights and more. */
+static rt_value *filter_sums(rt_graph *g, const char *name, rt_value *weight) {
+  rt_cast_attr f32 = {.dtype = RT_F32};
+  rt_reduce_attr all = {.axes = {.n = weight ? weight->type.rank - 1 : 0, .v = {1, 2, 3}}};
+  return rt_emit(g, RT_OP(sum), name, &all, 1, rt_emit(g, RT_OP(cast), name, &f32, 1, weight));
+}
+
+typedef struct product {
+  const rt_node *node;
+  const grid *x, *residual; /* residual: NULL where there is none on a grid */
+  grid y;                   /* q NULL: y is f32, scale 1 */
+  bool relu;
+} product;
+
+/* (b − sx·zx·sw·Σqw − sr·zr)/sy + zy */
+static rt_value *bias_of(lowering *l, const product *p, rt_value *weight, rt_value *weight_scale, rt_value *bias) {
+  rt_graph *g = l->rw.to;
+  const char *name = p->node->name;
+  if (p->x->zero_point) {
+    rt_value *sum = rt_emit(g, RT_OP(mul), name, NULL, 2, filter_sums(g, name, weight), weight_scale);
+    sum = rt_emit(g, RT_OP(mul), name, NULL, 2, sum, rt_scalar(g, p->x->scale * p->x->zero_point));
+    bias = rt_emit(g, RT_OP(sub), name, NULL, 2, bias, sum);
+  }
+  double shift = p->y.zero_point * p->y.scale - (p->residual ? p->residual->scale * p->residual->zero_point : 0);
+  if (shift != 0) bias = rt_emit(g, RT_OP(add), name, NULL, 2, bias, rt_scalar(g, shift));
+  return p->y.scale == 1 ? bias : rt_emit(g, RT_OP(mul), name, NULL, 2, bias, rt_scalar(g, 1 / p->y.scale));
+}
+
+/* An image with its zero point around it, so that padding needs no case of its own. */
+static rt_value *padded(lowering *l, const product *p, rt_conv2d_attr *conv) {
+  rt_pad_attr pad = {
+      .pads = {.n = 8, .v = {0, 0, 0, 0, conv->padding[0], conv->padding[0], conv->padding[1], conv->padding[1]}},
+      .value = p->x->zero_point};
+  if (!p->x->zero_point || (!conv->padding[0] && !conv->padding[1])) return p->x->q;
+  conv->padding[0] = conv->padding[1] = 0;
+  return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
+}
+
+static rt_value *emit(lowering *l, const product *p, rt_value *residual, bool f32) {
+  rt_graph *g = l->rw.to;
+  const rt_node *node = p->node;
+  bool conv = node->op == RT_OP(conv2d);
+  const rt_type *w = &node->in[1]->type;
+  rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
+                                       .high = l->table->high,
+                                       .x_high = l->table->high,
+                                       .f32 = f32}};
+  if (conv) attr.conv = *(const rt_conv2d_attr *)node->attr;
+  if (p->relu) attr.conv.activation = RT_ACTIVATION_RELU;
+  rt_value *weight = variable(l, node, "weight", RT_S8, w->rank, w->dim);
+  rt_value *scale = variable(l, node, "weight_scale", RT_F32, 1, w->dim);
+  rt_value *bias = variable(l, node, "bias", RT_F32, 1, w->dim);
+  rt_value *x = conv ? padded(l, p, &attr.conv) : p->x->q;
+  bias = bias_of(l, p, weight, scale, bias);
+  scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, p->x->scale / p->y.scale));
+  rt_value *in[] = {x, weight, scale, bias, residual};
+  return rt_graph_add(g, node->op->int8, node->name, in, residual ? 5 : 4, &attr);
+}
+
+/* ---- nodes ---- */
+
+/* relu6 behind a product is nothing but the end of its grid, relu a product's own activation. */
+static const rt_node *follower(const lowering *l, const rt_node *node) {
+  const rt_node *next = l->reads[node->out[0]->id];
+  if (!next || (next->op != RT_OP(relu6) && next->op != RT_OP(relu)) || !l->readers[next->out[0]->id]) return NULL;
+  const rt_int8_node *e = entry(l, next->name);
+  if (!e || !(e->scale > 0) || e->zero_point) return NULL;
+  bool ends = next->op == RT_OP(relu) || e->scale * (double)l->table->high <= 6 * (1 + 1e-5);
+  return ends ? next : NULL;
+}
+
+static rt_status lower_product(lowering *l, const rt_node *node) {
+  const rt_node *next = follower(l, node), *last = next ? next : node;
+  const rt_value *y = last->out[0], *r = node->op == RT_OP(conv2d) && node->n_in > 3 ? node->in[3] : NULL;
+  const rt_int8_node *e = entry(l, last->name);
+  bool quantized = e->scale > 0 && l->readers[y->id];
+  product p = {.node = node, .relu = next != NULL, .y = {.scale = 1}};
+  rt_value *residual = NULL;
+  if (quantized) p.y = (grid){NULL, e->scale, e->zero_point};
+  rt_status s = as_grid(l, node->in[0], &p.x);
+  if (s == RT_OK && r && quantized) s = as_grid(l, r, &p.residual);
+  if (s != RT_OK) return s;
+  if (r) residual = quantized ? p.residual->q : as_float(l, r);
+  rt_value *now = emit(l, &p, residual, !quantized);
+  if (!now) return rt_graph_status(l->rw.to);
+  if (!quantized) {
+    rt_rewrite_set(&l->rw, y, now);
+    return RT_OK;
+  }
+  p.y.q = now;
+  l->grid[y->id] = p.y;
+  return RT_OK;
+}
+
+/* Moved elements stay on their grid. */
+static bool move_quantized(lowering *l, const rt_node *node) {
+  const grid *x = &l->grid[node->in[0]->id];
+  if (!node->op->moves || !x->q || !l->readers[node->out[0]->id]) return false;
+  rt_value **in = rt_rewrite_inputs(&l->rw, node);
+  if (!in) return true;
+  in[0] = x->q;
+  rt_value *now = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
+  l->grid[node->out[0]->id] = (grid){now, x->scale, x->zero_point};
+  return true;
+}
+
+static rt_status copy_node(lowering *l, const rt_node *node) {
+  rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
+  if (!in) return RT_E_MEMORY;
+  for (int j = 0; j < node->n_in; j++) {
+    const rt_value *v = node->in[j];
+    in[j] = as_float(l, v);
+    if (!v || in[j] || v->kind != RT_VALUE_VARIABLE) continue;
+    rt_var *var;
+    rt_status s = rt_store_declare(l->rw.to->store, v->var->name, &v->type, v->var->segment, &v->var->init, &var);
+    if (s != RT_OK) return s;
+    in[j] = rt_graph_variable(l->rw.to, var);
+    rt_rewrite_set(&l->rw, v, in[j]);
+  }
+  rt_rewrite_emit(&l->rw, node, in);
+  return rt_graph_status(l->rw.to);
+}
+
+static rt_status lower_node(lowering *l, const rt_node *node) {
+  bool done = true;
+  for (int j = 0; j < node->n_out; j++) done = done && (l->grid[node->out[j]->id].q || l->rw.map[node->out[j]->id]);
+  if (done) return RT_OK; /* it went with the product in front of it */
+  if (is_int8(l, node)) return lower_product(l, node);
+  return move_quantized(l, node) ? rt_graph_status(l->rw.to) : copy_node(l, node);
+}
+
+/* ---- who reads what ---- */
+
+static void find_readers(lowering *l) {
+  const rt_graph *g = l->from;
+  int *uses = l->readers + g->n_values;
+  for (int i = 0; i < g->n_outputs; i++) uses[g->output[i].value->id] += 2;
+  for (int i = g->n_nodes - 1; i >= 0; i--) {
+    const rt_node *node = g->node[i];
+    bool multiplies = is_int8(l, node);
+    bool moves = node->op->moves && l->readers[node->out[0]->id];
+    for (int j = 0; j < node->n_in; j++) {
+      const rt_value *v = node->in[j];
+      if (!v) continue;
+      l->reads[v->id] = uses[v->id]++ ? NULL : node;
+      bool on_grid = (multiplies && (j == 0 || (j == 3 && node->op == RT_OP(conv2d)))) || (moves && j == 0);
+      l->readers[v->id] += on_grid;
+    }
+  }
+}
+
+static rt_status lower(lowering *l, rt_graph **out) {
+  rt_status s = RT_OK;
+  find_readers(l);
+  for (int i = 0; i < l->from->n_nodes && s == RT_OK; i++) s = lower_node(l, l->from->node[i]);
+  for (int i = 0; i < l->from->n_outputs && s == RT_OK; i++)
+    if (!as_float(l, l->from->output[i].value)) s = rt_graph_status(l->rw.to);
+  if (s == RT_OK) return rt_rewrite_end(&l->rw, out);
+  rt_free(l->rw.map);
+  rt_graph_free(l->rw.to);
+  return s;
+}
+
+rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out) {
+  size_t n = (size_t)from->n_values + 1;
+  lowering l = {.from = from,
+                .table = table,
+                .grid = rt_alloc_array(n, sizeof *l.grid),
+                .reads = rt_alloc_array(n, sizeof *l.reads),
+                .readers = rt_alloc_array(2 * n, sizeof *l.readers)};
+  *out = NULL;
+  rt_status s = l.grid && l.reads && l.readers ? rt_rewrite_begin_over(&l.rw, from, to) : RT_E_MEMORY;
+  if (s == RT_OK) s = lower(&l, out);
+  if (s == RT_OK) s = rt_pass_prune(out);
+  rt_free(l.grid);
+  rt_free(l.reads);
+  rt_free(l.readers);
+  return s;
+}
