@@ -65,13 +65,14 @@ static void add_score(cJSON *o, const char *name, const rt_score *score) {
 }
 
 /* What is learned: the sum, the teachers, the layers that are compared. */
-static void add_objective(cJSON *line, const rt_trainer *t) {
+static rt_status add_objective(cJSON *line, const rt_trainer *t) {
   const rt_objective *o = &t->objective;
   rt_strbuf sum = {0};
   rt_explain_sum(t, &sum);
-  cJSON_AddStringToObject(line, "loss", sum.text ? sum.text : "");
+  rt_status s = sum.failed ? RT_E_MEMORY : RT_OK;
+  if (s == RT_OK) cJSON_AddStringToObject(line, "loss", sum.text);
   rt_strbuf_release(&sum);
-  if (!o->teachers) return;
+  if (s != RT_OK || !o->teachers) return s;
   cJSON *teachers = cJSON_AddArrayToObject(line, "teachers");
   for (int k = 0; k < o->teachers; k++) {
     cJSON *one = cJSON_CreateObject();
@@ -89,6 +90,7 @@ static void add_objective(cJSON *line, const rt_trainer *t) {
     cJSON_AddStringToObject(one, "shape", o->tap[i].shape);
   }
   cJSON_AddNumberToObject(line, "adapter_parameters", (double)rt_adapter_parameters(t));
+  return RT_OK;
 }
 
 rt_status rt_news_begin(rt_trainer *t, bool resumed) {
@@ -97,13 +99,15 @@ rt_status rt_news_begin(rt_trainer *t, bool resumed) {
   cJSON_AddStringToObject(o, "directory", t->run.path);
   cJSON_AddStringToObject(o, "model", t->model);
   cJSON_AddNumberToObject(o, "parameters", (double)t->parameters);
-  add_objective(o, t);
+  rt_status s = add_objective(o, t);
   cJSON_AddNumberToObject(o, "epochs", (double)t->o.epochs);
   cJSON_AddNumberToObject(o, "steps", (double)t->steps);
   cJSON_AddNumberToObject(o, "training_images", (double)t->info.count[RT_TRAIN]);
   cJSON_AddNumberToObject(o, "validation_images", (double)t->info.count[RT_VALIDATION]);
   cJSON_AddNumberToObject(o, "test_images", (double)t->info.count[RT_TEST]);
-  return publish(t, &news, o);
+  if (s == RT_OK) return publish(t, &news, o);
+  cJSON_Delete(o);
+  return s;
 }
 
 rt_status rt_news_note(rt_trainer *t, const char *format, ...) {

@@ -255,7 +255,7 @@ static rt_status look_at(rt_trainer *t, rt_tap *tap, rt_graph *g) {
   rt_strbuf shape = {0};
   if (!v) return unknown_layer(t, tap, g);
   for (int d = 1; d < v->type.rank; d++) rt_strbuf_add(&shape, "%s%lld", d > 1 ? "x" : "", (long long)v->type.dim[d]);
-  tap->shape = rt_arena_text(&t->arena, "%s", shape.length ? shape.text : "");
+  tap->shape = shape.failed ? NULL : rt_arena_text(&t->arena, "%s", shape.length ? shape.text : "");
   rt_strbuf_release(&shape);
   return tap->shape ? RT_OK : RT_E_MEMORY;
 }

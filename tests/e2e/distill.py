@@ -47,6 +47,39 @@ def learns(work, teacher):
         check(done.returncode == 0, f"{loss}: {done.stderr}")
 
 
+def beside_the_teacher(work, teacher):
+    """What `eval --teacher` says, and the picture of dark knowledge; both computed again here."""
+    data = ["--data", "synthetic", "--data-options", DATA[3]]
+    student = work / "kd/model.best.pth"
+    done = run("eval", student, "--teacher", teacher, *data, "--json")
+    check(done.returncode == 0, f"eval --teacher: {done.stderr}")
+    seen = json.loads(done.stdout)
+    alone = json.loads(run("eval", teacher, *data, "--json").stdout)
+    told = seen["teacher"]
+    check(told["correct"] == alone["correct"] and abs(told["ece"] - alone["ece"]) < 1e-12, "the teacher's own figures")
+    check(0.5 < told["agreement"] <= 1 and told["agree"] == round(told["agreement"] * 200) and told["kl"] > 0, f"agreement {told}")
+    itself = json.loads(run("eval", teacher, "--teacher", teacher, *data, "--json").stdout)["teacher"]
+    check(itself["agreement"] == 1 and abs(itself["kl"]) < 1e-12, f"a network agrees with itself: {itself}")
+    check("agrees on" in run("eval", student, "--teacher", teacher, *data).stdout, "and in words")
+    refuses(1, "No such file", "eval", student, "--teacher", work / "none.pth", *data)
+
+    dark = json.loads((work / "kd/dark_knowledge.json").read_text())
+    check(dark["temperatures"] == [1, 2, 4, 8, 16] and len(dark["classes"]) == 10 and len(dark["images"]) == 12, "dark knowledge")
+    for image in dark["images"]:
+        check((work / "kd" / image["image"]).read_bytes()[:4] == b"\x89PNG", f"{image['image']} is there")
+        for who in ("teacher", "student"):
+            rows = image[who]
+            check(all(abs(sum(p) - 1) < 1e-6 for p in rows) and [max(p) for p in rows] == sorted((max(p) for p in rows), reverse=True),
+                  f"{who} of {image['id']}: probabilities, softer with T")
+            squared = [p * p for p in rows[1]]  # softmax(z/2) squared is softmax(z), but for its sum
+            check(all(abs(p / sum(squared) - q) < 1e-6 for p, q in zip(squared, rows[0])), f"{who} of {image['id']}: T = 1 from T = 2")
+        right = image["teacher"][0].index(max(image["teacher"][0])) == image["label"]
+        check(right or image["chosen"] == "disagree", "surest and least sure are right")
+    unsure, sure = ([max(i["teacher"][0]) for i in dark["images"] if i["chosen"] == kind] for kind in ("unsure", "sure"))
+    check(max(unsure) <= min(sure), "chosen by how sure the teacher is")
+    check(not (work / "teacher/dark_knowledge.json").exists(), "a run without a teacher has no picture")
+
+
 def refused(work, teacher):
     student = ["distill", "--teacher", teacher, "--student", "resnet8", *DATA]
     refuses(2, "--teacher is missing", "distill", "--student", "resnet8", *DATA)
@@ -76,6 +109,7 @@ def main():
         done = run("train", "--model", "resnet8:width=16", *DATA, "--epochs", "3", "--out", work / "teacher", "--quiet")
         check(done.returncode == 0, f"teacher: {done.stderr}")
         learns(work, teacher)
+        beside_the_teacher(work, teacher)
         refused(work, teacher)
         tools()
     return finish()

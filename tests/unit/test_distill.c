@@ -199,6 +199,10 @@ static void schedules(void **state) {
   run_good(distill("cooling", NULL, NULL, "schedules", "kd.temperature: linear value=8 to=2; momentum: 0.5", NULL));
   each_line("cooling", "step", first_and_last, t);
   assert_true(t[0] == 8 && t[1] > 2 && t[1] < 3.5);
+  run_good(distill("by schedule", NULL, NULL, "schedules", "kd.temperature: 2", NULL));
+  run_good(distill("by option", NULL, NULL, "losses", "cross_entropy:weight=0.1 kd:weight=0.9,temperature=2", NULL));
+  assert_true(run_apart(data_dir_path("by schedule"), "model.last.pth", "linear.weight", data_dir_path("by option"),
+                        "model.last.pth", "linear.weight") == 0);
   run_says(RT_E_UNKNOWN, distill("x", NULL, NULL, "schedules", "kd.temprature: 3", NULL),
            "did you mean kd.temperature");
   run_says(RT_E_UNKNOWN, distill("x", NULL, NULL, "schedules", "lr: 3", NULL), "is the setting schedule");
@@ -350,6 +354,28 @@ static void not_finite(void **state) {
   assert_non_null(strstr(rt_error(), "step "));
 }
 
+/* One allocation fails, here and there: an error, nothing lost. */
+static void failing_memory(void **state) {
+  (void)state;
+  const char *const losses = "kd hint:layers=layer1";
+  int64_t before = rt_alloc_count().live, calls = rt_alloc_count().calls;
+  run_good(distill("all", NULL, NULL, "teacher", convolutional, "losses", losses, "epochs", "1", NULL));
+  calls = rt_alloc_count().calls - calls;
+  int failures = 0;
+  for (int64_t after = 0; after < calls; after += 3 + after / 12) {
+    rt_alloc_fail_after(after);
+    rt_status s = distill("memory", NULL, NULL, "teacher", convolutional, "losses", losses, "epochs", "1", "resume",
+                          "true", NULL);
+    rt_alloc_fail_after(-1);
+    assert_int_equal(rt_alloc_count().live, before);
+    if (s == RT_OK) break;
+    if (s != RT_E_MEMORY && !strstr(rt_error(), "memory"))
+      fail_msg("allocation %lld of %lld: %s", (long long)after, (long long)calls, rt_error());
+    failures++;
+  }
+  assert_true(failures > 20);
+}
+
 /* ---- layers of graphs ---- */
 
 static void layers(void **state) {
@@ -418,9 +444,9 @@ static void inlining(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(layers),        cmocka_unit_test(inlining),    cmocka_unit_test(default_run),
-      cmocka_unit_test(files),         cmocka_unit_test(schedules),   cmocka_unit_test(several_teachers),
-      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),    cmocka_unit_test(explanation),
-      cmocka_unit_test(not_finite),    cmocka_unit_test(interruption)};
+      cmocka_unit_test(layers),        cmocka_unit_test(inlining),     cmocka_unit_test(default_run),
+      cmocka_unit_test(files),         cmocka_unit_test(schedules),    cmocka_unit_test(several_teachers),
+      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),     cmocka_unit_test(explanation),
+      cmocka_unit_test(not_finite),    cmocka_unit_test(interruption), cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, make_teachers, remove_teachers);
 }
