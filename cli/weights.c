@@ -4,22 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
-weights_options weights = {.precision = "fp32", .kernels = "auto", .batch = 128};
+weights_options weights = {.precision = "fp32", .kernels = "auto", .tta = "none", .batch = 128};
 
 static bool bf16;
 
 int weights_open(const char *path, rt_network_options o, rt_network **out) {
   rt_network_info info;
-  int kernels;
+  int kernels, tta;
+  static const char *const views[] = {"none", "flip", "flip+translate", NULL};
   if (weights.batch < 1) return complain_usage("--batch %lld: expected a number above 0", (long long)weights.batch);
   if (parse_precision(weights.precision, &bf16) != EXIT_DONE || set_threads(weights.threads) != EXIT_DONE ||
-      parse_choice("kernels", weights.kernels, KERNELS, &kernels) != EXIT_DONE)
+      parse_choice("kernels", weights.kernels, KERNELS, &kernels) != EXIT_DONE ||
+      parse_choice("tta", weights.tta, views, &tta) != EXIT_DONE)
     return EXIT_USAGE;
   o.model = weights.model;
   o.mean = weights.mean;
   o.std = weights.std;
   o.bf16 = bf16;
   o.kernels = (rt_kernels)kernels;
+  o.tta = (rt_tta)tta;
   o.load = (rt_load_options){
       .allow_partial = weights.allow_partial, .rename = weights.rename.text, .n_rename = weights.rename.n};
   rt_status s = rt_network_open(path, &o, out);

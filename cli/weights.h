@@ -5,7 +5,7 @@
 #include "command.h"
 
 typedef struct weights_options {
-  const char *model, *mean, *std, *precision, *kernels;
+  const char *model, *mean, *std, *precision, *kernels, *tta;
   texts rename;
   bool allow_partial;
   int64_t batch, threads;
@@ -22,6 +22,8 @@ extern weights_options weights;
       {"allow-partial", FLAG_BOOL, &weights.allow_partial, NULL, "load the tensors that fit, and say which don't"}, \
       {"precision", FLAG_TEXT, &weights.precision, "auto|fp32|bf16", "auto: bf16 where the CPU has it (fp32)"}, \
       {"kernels", FLAG_TEXT, &weights.kernels, "auto|direct|reference", "direct: convolutions without Winograd"}, \
+      {"tta", FLAG_TEXT, &weights.tta, "none|flip|flip+translate", \
+       "views of an image whose logits are averaged (none)"}, \
       {"batch", FLAG_INT, &weights.batch, "N", "images at a time (128)"}, { \
     "threads", FLAG_INT, &weights.threads, "N", "as many as processors unless given" \
   }

@@ -80,6 +80,9 @@ typedef enum rt_init_kind {
   RT_INIT_CONSTANT, /* a */
   RT_INIT_UNIFORM,  /* in [a, b) */
   RT_INIT_NORMAL,   /* mean a, standard deviation b */
+  RT_INIT_DIRAC,    /* filter o hands on channel o, as PyTorch's dirac_; those there is no channel for lie in [a, b) */
+  RT_INIT_WHITEN, /* filters that whiten patches: rt_train takes them from its images; till then unit vectors, and again
+                     * with the other sign */
 } rt_init_kind;
 
 typedef struct rt_init {
@@ -277,6 +280,7 @@ RT_API rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out);
  *
  *   optimizer=sgd|adamw|muon   muon: hidden weights of rank 2 and more; what it leaves goes by rest=sgd|adamw at lr·rest_lr
  *   decay=weights              weight decay spares norms and biases (rank 0 and 1)
+ *   bias_lr=K                  norms and biases learn at K times the rate; their decay stays lr·weight_decay
  *   clip=NORM                  all gradients together are scaled down to this norm; implies check
  *   check=true                 where the loss or a gradient isn't finite, nothing in the store changes. Marked outputs
  *                              "grad_norm" (before clipping) and "finite" (f32, 1 or 0) say so
@@ -617,6 +621,13 @@ RT_API rt_status rt_metrics_json(const rt_metrics *metrics, const char *const *c
 
 typedef struct rt_network rt_network;
 
+/* Test-time augmentation: the logits of an image are the mean of those of several views of it. */
+typedef enum rt_tta {
+  RT_TTA_NONE,
+  RT_TTA_FLIP,           /* the image and its mirror image */
+  RT_TTA_FLIP_TRANSLATE, /* of both: the image itself for a half, moved by a pixel up left and down right for a quarter each */
+} rt_tta;
+
 /* What is given here comes before what the file's metadata say; zero and NULL leave it to them. */
 typedef struct rt_network_options {
   const char *model;               /* "NAME" or "NAME:OPTIONS" */
@@ -625,6 +636,7 @@ typedef struct rt_network_options {
   const char *mean, *std;          /* numbers with commas, one a channel */
   const char *resize;              /* "256 bilinear" */
   bool bf16;                       /* compute in bf16 */
+  rt_tta tta;
   rt_kernels kernels;
   bool profile; /* time every node: see rt_network_plan */
   rt_load_options load;

@@ -101,6 +101,13 @@ static void move_plane(const void *in, int64_t height, int64_t width, size_t siz
   }
 }
 
+void rt_data_move(const float *in, int64_t planes, int64_t height, int64_t width, int64_t dy, int64_t dx, bool flip,
+                  float *out) {
+  move m = {.dy = dy, .dx = dx, .reflect = true, .flip = flip};
+  for (int64_t i = 0; i < planes; i++)
+    move_plane(in + i * height * width, height, width, sizeof *in, &m, out + i * height * width);
+}
+
 static move move_of(const rt_augment *a, const dice *d, int64_t id, int64_t draw) {
   move m = {.reflect = a->reflect};
   if (a->crop) {

@@ -91,6 +91,11 @@ rt_status rt_data_number_classes(rt_data *data);
 rt_status rt_data_split(rt_data *data, const rt_data_common *options);
 rt_status rt_data_measure(rt_data *data); /* mean and deviation of the training split */
 
+/* Planes of images moved: output (y, x) is input (y + dy, x + dx), with pixels from outside mirrored in; then flipped left and
+ * right. A move is less than the image. */
+void rt_data_move(const float *in, int64_t planes, int64_t height, int64_t width, int64_t dy, int64_t dx, bool flip,
+                  float *out);
+
 /* n finite numbers with commas between; a failure's sentence begins with "what=text". */
 rt_status rt_parse_numbers(const char *text, int64_t n, const char *what, float *out);
 

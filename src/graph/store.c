@@ -63,6 +63,8 @@ rt_status rt_store_declare(rt_store *store, const char *name, const rt_type *typ
   if (*out && (*out)->alias) *out = (*out)->alias;
   if (*out) return check_same(*out, type);
   rt_status s = check_new(name, type);
+  if (s == RT_OK && (init->kind == RT_INIT_DIRAC || init->kind == RT_INIT_WHITEN) && type->rank < 2)
+    s = rt_fail(RT_E_SHAPE, "variable %s: an initialisation for filters, and its rank is %d", name, type->rank);
   if (s != RT_OK) return s;
   if (store->n == store->capacity) {
     int capacity = store->capacity ? store->capacity * 2 : 64;
@@ -95,6 +97,19 @@ rt_status rt_store_borrow(rt_store *store, const char *name, const rt_var *of, r
   return RT_OK;
 }
 
+/* O×I×…: filter o is 1 at the centre of channel o; below 0 where there are more filters than channels. */
+static double dirac(const rt_type *t, int64_t i) {
+  int64_t each = rt_type_elements(t) / t->dim[0], taps = each / t->dim[1], filter = i / each, at = i % each;
+  if (filter >= t->dim[1]) return -1;
+  return at == filter * taps + taps / 2;
+}
+
+/* O×n: the unit vectors, then their negatives. */
+static double unit(const rt_type *t, int64_t i) {
+  int64_t n = rt_type_elements(t) / t->dim[0], filter = i / n;
+  return filter % n != i % n ? 0 : filter / n % 2 ? -1 : 1;
+}
+
 static void draw(rt_var *v, uint64_t seed) {
   v->version++;
   if (v->init.kind == RT_INIT_ZERO) {
@@ -109,8 +124,13 @@ static void draw(rt_var *v, uint64_t seed) {
     switch (v->init.kind) {
     case RT_INIT_ZERO:
     case RT_INIT_CONSTANT: x = v->init.a; break;
+    case RT_INIT_DIRAC:
+      x = dirac(&v->type, i);
+      if (x >= 0) break;
+      __attribute__((fallthrough));
     case RT_INIT_UNIFORM: x = v->init.a + (v->init.b - v->init.a) * (double)rt_uniform(rng, 0, (uint64_t)i); break;
     case RT_INIT_NORMAL: x = v->init.a + v->init.b * (double)rt_normal(rng, 0, (uint64_t)i); break;
+    case RT_INIT_WHITEN: x = unit(&v->type, i); break;
     }
     rt_store_at(&t, i, x);
   }

@@ -54,6 +54,10 @@ rt_value *rt_part_linear(rt_graph *g, const char *name, rt_value *x, int64_t out
   return rt_apply(g, "linear", name, in, 3, NULL);
 }
 
+void rt_part_freeze(rt_value *v) {
+  if (v && v->var) v->var->trainable = false;
+}
+
 int64_t rt_part_channels(int64_t channels, double width) {
   double wanted = (double)channels * width;
   int64_t made = (int64_t)(wanted + 4) / 8 * 8;

@@ -23,6 +23,8 @@ rt_value *rt_part_conv_norm(rt_graph *g, const char *conv, const char *norm, rt_
 rt_value *rt_part_mean(rt_graph *g, rt_value *x);
 /* A linear layer that starts as `weight` says, its bias as `bias`. */
 rt_value *rt_part_linear(rt_graph *g, const char *name, rt_value *x, int64_t out, rt_init weight, rt_init bias);
+/* A parameter that training leaves as it is. */
+void rt_part_freeze(rt_value *parameter);
 /* Channels of a network whose width is multiplied: the nearest multiple of 8, and not less than nine tenths. */
 int64_t rt_part_channels(int64_t channels, double width);
 /* "stem=cifar|imagenet" as an option's choice. */

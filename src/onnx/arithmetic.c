@@ -33,7 +33,10 @@ static bool div_known(int64_t a, int64_t b, int64_t *y) {
 }
 
 /* A symbol survives what doesn't change it: times or over 1, plus or minus 0. */
-static bool neutral(const rt_op *op, int64_t v) { return v == (op == RT_OP(mul) || op == RT_OP(div)); }
+static bool neutral(const rt_op *op, int64_t v) {
+  if (op == RT_OP(maximum) || op == RT_OP(minimum)) return op == RT_OP(maximum) && v <= 1; /* sizes are above 0 */
+  return v == (op == RT_OP(mul) || op == RT_OP(div));
+}
 
 static bool combine(const rt_op *op, compute *f, rt_number a, rt_number b, rt_number *y) {
   *y = (rt_number){0};
@@ -68,12 +71,7 @@ static bool binary_known(rt_onnx_import *c, const rt_op *op, compute *f) {
 static void binary(rt_onnx_import *c, const rt_op *op, compute *f) {
   if (binary_known(c, op, f)) return;
   rt_value *a = rt_onnx_in(c, 0), *b = rt_onnx_in(c, 1);
-  if (!a || !b) return;
-  if (!rt_dtype_is_float(a->type.dtype)) {
-    rt_onnx_cant(c, "of %s that aren't known before it runs", rt_dtype_name(a->type.dtype));
-    return;
-  }
-  rt_onnx_give(c, 0, apply(c, op, a, b));
+  if (a && b) rt_onnx_give(c, 0, rt_onnx_binary(c, op, a, b));
 }
 
 #define BINARY(name, op) \
@@ -122,7 +120,7 @@ static rt_value *fold(rt_onnx_import *c, const rt_op *op) {
   rt_value *y = rt_onnx_in(c, 0);
   for (size_t i = 1; i < c->node->n_input && y; i++) {
     rt_value *x = rt_onnx_in(c, (int)i);
-    y = x ? apply(c, op, y, x) : NULL;
+    y = x ? rt_onnx_binary(c, op, y, x) : NULL;
   }
   return y;
 }
@@ -136,8 +134,23 @@ static void import_mean(rt_onnx_import *c) {
 const rt_onnx_row rt_onnx_row_Sum = {"Sum", import_sum};
 const rt_onnx_row rt_onnx_row_Mean = {"Mean", import_mean};
 
-static void import_max(rt_onnx_import *c) { rt_onnx_give(c, 0, fold(c, RT_OP(maximum))); }
-static void import_min(rt_onnx_import *c) { rt_onnx_give(c, 0, fold(c, RT_OP(minimum))); }
+static bool max_known(int64_t a, int64_t b, int64_t *y) {
+  *y = a > b ? a : b;
+  return true;
+}
+
+static bool min_known(int64_t a, int64_t b, int64_t *y) {
+  *y = a < b ? a : b;
+  return true;
+}
+
+static void import_max(rt_onnx_import *c) {
+  if (c->node->n_input != 2 || !binary_known(c, RT_OP(maximum), max_known)) rt_onnx_give(c, 0, fold(c, RT_OP(maximum)));
+}
+
+static void import_min(rt_onnx_import *c) {
+  if (c->node->n_input != 2 || !binary_known(c, RT_OP(minimum), min_known)) rt_onnx_give(c, 0, fold(c, RT_OP(minimum)));
+}
 
 const rt_onnx_row rt_onnx_row_Max = {"Max", import_max, RT_OP(maximum), export_Max};
 const rt_onnx_row rt_onnx_row_Min = {"Min", import_min, RT_OP(minimum), export_Min};
@@ -153,6 +166,7 @@ static void import_pow(rt_onnx_import *c) {
     exponent = (double)whole->v[0].v;
     known = true;
   }
+  known = known && rt_dtype_is_float(x->type.dtype);
   if (known && exponent == 2) {
     y = rt_onnx_emit(c, RT_OP(square), &plain, 1, x);
   } else if (known && exponent == 3) {
@@ -161,9 +175,7 @@ static void import_pow(rt_onnx_import *c) {
     y = rt_onnx_emit(c, RT_OP(sqrt), &plain, 1, x);
   } else {
     rt_value *b = known ? number(c, exponent) : rt_onnx_in(c, 1);
-    rt_cast_attr f32 = {.dtype = RT_F32};
-    if (b && b->type.dtype != RT_F32) b = rt_onnx_emit(c, RT_OP(cast), &f32, 1, b);
-    y = b ? apply(c, RT_OP(pow), x, b) : NULL;
+    y = b ? rt_onnx_binary(c, RT_OP(pow), x, b) : NULL;
   }
   rt_onnx_give(c, 0, y);
 }

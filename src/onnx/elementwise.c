@@ -6,13 +6,13 @@
 
 static const rt_unary_attr plain;
 
-static void unary(rt_onnx_import *c, const rt_op *op, const rt_unary_attr *attr) {
+static void unary(rt_onnx_import *c, const rt_op *op) {
   rt_value *x = rt_onnx_in(c, 0);
-  if (x) rt_onnx_give(c, 0, rt_onnx_emit(c, op, attr, 1, x));
+  if (x) rt_onnx_give(c, 0, rt_onnx_unary(c, op, x));
 }
 
 #define UNARY(name, op) \
-  static void import_##name(rt_onnx_import *c) { unary(c, RT_OP(op), &plain); } \
+  static void import_##name(rt_onnx_import *c) { unary(c, RT_OP(op)); } \
   static void export_##name(rt_onnx_export *e) { rt_onnx_put(e, #name, rt_onnx_in_name(e, 0), NULL); } \
   const rt_onnx_row rt_onnx_row_##name = {#name, import_##name, RT_OP(op), export_##name};
 
@@ -22,10 +22,25 @@ UNARY(Tanh, tanh)
 UNARY(Exp, exp)
 UNARY(Log, log)
 UNARY(Sqrt, sqrt)
-UNARY(Neg, neg)
 UNARY(HardSwish, hardswish)
 UNARY(Erf, erf)
 UNARY(Abs, abs)
+
+/* Counts of axes are negated. */
+static void import_neg(rt_onnx_import *c) {
+  const rt_known *k = rt_onnx_known_in(c, 0);
+  rt_value *x = k ? NULL : rt_onnx_in(c, 0);
+  if (x) rt_onnx_give(c, 0, rt_onnx_unary(c, RT_OP(neg), x));
+  rt_known *y = k ? rt_known_new(c, k->dtype, k->rank, k->dim) : NULL;
+  for (int64_t i = 0; y && i < y->n; i++) {
+    if (k->v[i].symbol || k->v[i].v == INT64_MIN) rt_onnx_cant(c, "of a size that isn't known before it runs");
+    y->v[i].v = c->refuses ? 0 : -k->v[i].v;
+  }
+  if (y) rt_onnx_give_known(c, 0, y);
+}
+
+static void export_neg(rt_onnx_export *e) { rt_onnx_put(e, "Neg", rt_onnx_in_name(e, 0), NULL); }
+const rt_onnx_row rt_onnx_row_Neg = {"Neg", import_neg, RT_OP(neg), export_neg};
 
 static rt_value *number(rt_onnx_import *c, double v) { return rt_scalar(c->g, v); }
 
@@ -71,7 +86,8 @@ static void import_hard_sigmoid(rt_onnx_import *c) {
 
 static void import_gelu(rt_onnx_import *c) {
   rt_unary_attr attr = {.approximate = rt_onnx_word(c, "approximate", "none", "tanh")};
-  unary(c, RT_OP(gelu), &attr);
+  rt_value *x = rt_onnx_in(c, 0);
+  if (x) rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(gelu), &attr, 1, x));
 }
 
 static void import_reciprocal(rt_onnx_import *c) {
@@ -184,12 +200,13 @@ static void import_clip(rt_onnx_import *c) {
   bool low_known = bound(c, "min", 1, -INFINITY, &low), high_known = bound(c, "max", 2, INFINITY, &high);
   has_low = has_low && !(low_known && low <= -3e38);
   has_high = has_high && !(high_known && high >= 3e38);
-  if (has_low && low_known && low == 0 && (!has_high || (high_known && high == 6))) {
+  if (has_low && low_known && low == 0 && rt_dtype_is_float(x->type.dtype) &&
+      (!has_high || (high_known && high == 6))) {
     rt_onnx_give(c, 0, rt_onnx_emit(c, has_high ? RT_OP(relu6) : RT_OP(relu), &plain, 1, x));
     return;
   }
-  if (has_low) x = apply(c, RT_OP(maximum), x, low_known ? number(c, low) : rt_onnx_in(c, 1));
-  if (has_high) x = apply(c, RT_OP(minimum), x, high_known ? number(c, high) : rt_onnx_in(c, 2));
+  if (has_low) x = rt_onnx_binary(c, RT_OP(maximum), x, low_known ? number(c, low) : rt_onnx_in(c, 1));
+  if (has_high) x = rt_onnx_binary(c, RT_OP(minimum), x, high_known ? number(c, high) : rt_onnx_in(c, 2));
   rt_onnx_give(c, 0, x);
 }
 

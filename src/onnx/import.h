@@ -74,12 +74,18 @@ bool rt_onnx_list(rt_onnx_import *c, const char *name, int input, rt_ints *out);
 /* Axis from `name`, counted from the front; refused where a tensor of this rank has none such. */
 int rt_onnx_axis(rt_onnx_import *c, int64_t axis, int rank);
 
+bool rt_onnx_wanted(const rt_onnx_import *c, int i); /* somebody reads output i */
 void rt_onnx_give(rt_onnx_import *c, int i, rt_value *value);
 void rt_onnx_give_known(rt_onnx_import *c, int i, const rt_known *known);
 
 /* A node of ours under the name of theirs. */
 rt_value *rt_onnx_emit(rt_onnx_import *c, const rt_op *op, const void *attr, int n_in, ...);
 rt_value *rt_onnx_reshape(rt_onnx_import *c, rt_value *x, int rank, const int64_t *shape); /* 0: x's; one -1 */
+
+/* a ∘ b. Integers go through f64, exactly up to 2⁵³, and lose a quotient's fraction. */
+rt_value *rt_onnx_binary(rt_onnx_import *c, const rt_op *op, rt_value *a, rt_value *b);
+/* f(x), integers in the same way. */
+rt_value *rt_onnx_unary(rt_onnx_import *c, const rt_op *op, rt_value *x);
 
 /* ---- known.c ---- */
 

@@ -208,6 +208,11 @@ int rt_onnx_axis(rt_onnx_import *c, int64_t axis, int rank) {
 
 /* ---- outputs ---- */
 
+bool rt_onnx_wanted(const rt_onnx_import *c, int i) {
+  int name = (size_t)i < c->node->n_output ? c->m->out[c->index][i] : -1;
+  return name >= 0 && c->m->name[name].uses > 0;
+}
+
 static rt_onnx_slot *slot_out(rt_onnx_import *c, int i) {
   int name = (size_t)i < c->node->n_output ? c->m->out[c->index][i] : -1;
   return name >= 0 ? &c->slot[name] : NULL;
@@ -236,4 +241,22 @@ rt_value *rt_onnx_reshape(rt_onnx_import *c, rt_value *x, int rank, const int64_
   rt_reshape_attr attr = {.shape.n = rank};
   for (int i = 0; i < rank; i++) attr.shape.v[i] = shape[i];
   return rt_onnx_emit(c, RT_OP(reshape), &attr, 1, x);
+}
+
+static rt_value *as(rt_onnx_import *c, rt_value *x, rt_dtype dtype) {
+  rt_cast_attr attr = {.dtype = (int)dtype};
+  return !x || x->type.dtype == dtype ? x : rt_onnx_emit(c, RT_OP(cast), &attr, 1, x);
+}
+
+static bool is_whole(const rt_value *x) { return x && !rt_dtype_is_float(x->type.dtype) && x->type.dtype != RT_BOOL; }
+
+rt_value *rt_onnx_binary(rt_onnx_import *c, const rt_op *op, rt_value *a, rt_value *b) {
+  if (!is_whole(a)) return rt_onnx_emit(c, op, NULL, 2, a, as(c, b, a ? a->type.dtype : RT_F32));
+  return as(c, rt_onnx_emit(c, op, NULL, 2, as(c, a, RT_F64), as(c, b, RT_F64)), a->type.dtype);
+}
+
+rt_value *rt_onnx_unary(rt_onnx_import *c, const rt_op *op, rt_value *x) {
+  static const rt_unary_attr plain;
+  if (!is_whole(x)) return rt_onnx_emit(c, op, &plain, 1, x);
+  return as(c, rt_onnx_emit(c, op, &plain, 1, as(c, x, RT_F64)), x->type.dtype);
 }

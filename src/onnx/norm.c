@@ -52,6 +52,10 @@ static void import_layer_norm(rt_onnx_import *c) {
   }
   rt_value *y = normalised(c, flat_from(c, x, axis), flat_from(c, weight, 0), bias ? flat_from(c, bias, 0) : NULL);
   rt_onnx_give(c, 0, shaped_like(c, y, x));
+  int64_t kept[RT_MAX_RANK] = {0}; /* mean and invstd: with dimensions of 1 where x was normalised */
+  for (int d = axis; d < x->type.rank; d++) kept[d] = 1;
+  for (int i = 1; i < 3 && rt_onnx_wanted(c, i); i++)
+    rt_onnx_give(c, i, rt_onnx_reshape(c, rt_output(y, i), x->type.rank, kept));
 }
 
 /* A value per channel against N×C×…: [C, 1, …]. */

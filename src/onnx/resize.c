@@ -19,12 +19,13 @@ static int choice(rt_onnx_import *c, const char *name, const char *fallback, con
 static bool last_two(rt_onnx_import *c, const double *v, int n, bool sizes, const rt_value *x, double out[2]) {
   rt_ints axes;
   if (rt_onnx_ints(c, "axes", &axes)) {
-    bool rows_first =
-        axes.n == 2 && n == 2 && axes.v[0] % 4 == (axes.v[0] < 0 ? -2 : 2) && axes.v[1] % 4 == (axes.v[1] < 0 ? -1 : 3);
-    if (!rows_first) rt_onnx_cant(c, "along other axes than rows and columns");
-    out[0] = v[0];
-    out[1] = v[1];
-    return rows_first;
+    int first = axes.n == 2 && n == 2 ? rt_onnx_axis(c, axes.v[0], 4) : 0;
+    int second = first ? rt_onnx_axis(c, axes.v[1], 4) : 0;
+    bool good = first + second == 5 && (first == 2 || second == 2);
+    if (!good) rt_onnx_cant(c, "along other axes than rows and columns");
+    out[0] = v[first == 3];
+    out[1] = v[first != 3];
+    return good;
   }
   bool good = n == 4;
   for (int d = 0; good && d < 2; d++) {

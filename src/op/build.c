@@ -56,7 +56,9 @@ rt_value *rt_linear(rt_graph *g, const char *name, rt_value *x, int64_t out_feat
   return rt_apply(g, "linear", name, in, 3, NULL);
 }
 
-rt_value *rt_batch_norm(rt_graph *g, const char *name, rt_value *x) {
+rt_value *rt_batch_norm(rt_graph *g, const char *name, rt_value *x) { return rt_batch_norm_by(g, name, x, NULL); }
+
+rt_value *rt_batch_norm_by(rt_graph *g, const char *name, rt_value *x, const char *options) {
   if (stopped(g, name, x)) return NULL;
   char mean_name[256], var_name[256];
   snprintf(mean_name, sizeof mean_name, "%s.running_mean", name);
@@ -68,7 +70,7 @@ rt_value *rt_batch_norm(rt_graph *g, const char *name, rt_value *x) {
   mean = rt_statistic(g, mean_name, RT_F32, 1, dim, zero);
   var = rt_statistic(g, var_name, RT_F32, 1, dim, one);
   rt_value *in[] = {x, weight, bias, mean, var};
-  rt_value *y = rt_apply(g, "batch_norm_train", name, in, 5, NULL);
+  rt_value *y = rt_apply(g, "batch_norm_train", name, in, 5, options);
   rt_value *new_mean = rt_output(y, 3), *new_var = rt_output(y, 4);
   rt_apply(g, "assign", name, (rt_value *[]){mean, new_mean}, 2, NULL);
   rt_apply(g, "assign", name, (rt_value *[]){var, new_var}, 2, NULL);

@@ -13,6 +13,9 @@
 const rt_op *rt_op_find(const char *name); /* NULL when there is none */
 const rt_op *rt_op_at(int i);
 
+/* rt_batch_norm with options of batch_norm_train. */
+rt_value *rt_batch_norm_by(rt_graph *graph, const char *name, rt_value *x, const char *options);
+
 /* ---- option structs that more than one room reads ---- */
 
 typedef struct rt_conv2d_attr {

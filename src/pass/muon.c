@@ -1,14 +1,13 @@
 /* Muon (Jordan et al. 2024): the step of a weight matrix is its momentum made orthogonal.
  *   m ← β m + (1−β) g,   u = (1−β) g + β m,   w ← (1 − lr·weight_decay) w − lr·sqrt(max(1, rows/columns))·orthogonal(u)
  * A filter O×I×H×W is the matrix O×(I·H·W). With `normalize` w is instead brought to norm sqrt(O) before each step, as the
- * CIFAR speed records do. orthogonal(u) moves all singular values near 1 by five steps of an odd quintic polynomial:
+ * CIFAR speed records do. orthogonal(u) moves all singular values near 1 by `muon_steps` steps of an odd quintic polynomial:
  *   x = u/‖u‖,   x ← a x + (b G + c G²) x,   G = x xᵀ
  * written for wide matrices; for tall ones from the other side. The products are in bf16 where the network is. */
 #include "pass/train.h"
 
 #include <math.h>
 
-enum { STEPS = 5 };
 static const double A = 3.4445, B = -4.7750, C = 2.0315;
 
 typedef struct muon {
@@ -39,8 +38,8 @@ static rt_value *orthogonal(const rt_training *t, const char *name, rt_value *u,
   rt_graph *g = t->graph;
   rt_value *norm = rt_emit(g, RT_OP(global_norm), name, NULL, 1, u), *one = rt_scalar(g, 1);
   rt_value *x = rt_mul(g, u, rt_div(g, one, rt_add(g, norm, rt_scalar(g, 1e-7))));
-  for (int i = 0; i < STEPS; i++) {
-    double last = i == STEPS - 1 ? gain : 1;
+  for (int64_t i = 0; i < t->options->muon_steps; i++) {
+    double last = i == t->options->muon_steps - 1 ? gain : 1;
     rt_value *low = factor(t, x), *gram = product(g, name, low, tall, low, !tall), *low_gram = factor(t, gram);
     rt_value *square = product(g, name, low_gram, false, low_gram, false);
     rt_value *poly = factor(t, rt_train_blend(g, name, rt_scalar(g, B * last), gram, rt_scalar(g, C * last), square));

@@ -16,11 +16,16 @@ static const rt_option options[] = {
     {"beta2", RT_OPT_FLOAT, FIELD(beta2), "0.999", 0, 1, NULL, "decay of the mean of squares (adamw)"},
     {"eps", RT_OPT_FLOAT, FIELD(eps), "1e-8", 0, 1, NULL, "keeps adamw's division finite"},
     {"muon_momentum", RT_OPT_FLOAT, FIELD(muon_momentum), "0.95", 0, 1, NULL, "of muon"},
+    {"muon_steps", RT_OPT_INT, FIELD(muon_steps), "5", 1, 20, NULL, "of the iteration that makes a step orthogonal"},
+    {"muon_first", RT_OPT_BOOL, FIELD(muon_first), "false", 0, 0, NULL,
+     "the first trained matrix is Muon's, too: for networks that begin with a fixed layer"},
     {"normalize", RT_OPT_BOOL, FIELD(normalize), "false", 0, 0, NULL,
      "muon's weights are brought to norm sqrt(rows) before each step, instead of decaying"},
     {"rest", RT_OPT_CHOICE, FIELD(rest), "sgd", 0, 0, "sgd|adamw",
      "what muon leaves (first and last layer, norms, biases) goes by"},
     {"rest_lr", RT_OPT_FLOAT, FIELD(rest_lr), "1", 0, 1e18, NULL, "learning rate of the rest, as a multiple of lr"},
+    {"bias_lr", RT_OPT_FLOAT, FIELD(bias_lr), "1", 0, 1e18, NULL,
+     "learning rate of norms and biases, as a multiple; their decay stays"},
     {"clip", RT_OPT_FLOAT, FIELD(clip), "0", 0, 1e18, NULL,
      "norm that all gradients together are scaled down to; 0: off"},
     {"check", RT_OPT_BOOL, FIELD(check), "false", 0, 0, NULL, "no update where loss or gradients aren't finite"},
@@ -99,8 +104,7 @@ static rt_status find_gradients(rt_training *t, rt_value *loss) {
   if (s == RT_OK) s = rt_gradients(loss, wrt, n, grad);
   for (int i = 0; i < n && s == RT_OK; i++)
     if (grad[i]) {
-      bool decays = !t->options->decay || wrt[i]->type.rank > 1;
-      t->parameter[t->n++] = (rt_trained){.parameter = wrt[i], .gradient = grad[i], .decays = decays};
+      t->parameter[t->n++] = (rt_trained){.parameter = wrt[i], .gradient = grad[i], .is_bias = wrt[i]->type.rank < 2};
     }
   if (s == RT_OK && !t->n)
     s = rt_fail(RT_E_ARGUMENT, "train: the loss %s depends on no trainable parameter", loss->name);

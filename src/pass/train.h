@@ -7,14 +7,15 @@
 
 typedef struct rt_train_options {
   int optimizer, rest, decay;
-  double momentum, weight_decay, beta1, beta2, eps, muon_momentum, rest_lr, clip, ema;
-  bool nesterov, normalize, check, accumulate, recompute;
+  double momentum, weight_decay, beta1, beta2, eps, muon_momentum, rest_lr, bias_lr, clip, ema;
+  int64_t muon_steps;
+  bool nesterov, muon_first, normalize, check, accumulate, recompute;
 } rt_train_options;
 
 typedef struct rt_trained {
   rt_value *parameter, *gradient;
   rt_value *now;  /* after the step */
-  bool decays;    /* weight_decay is for it */
+  bool is_bias;   /* or of a norm: of rank 0 or 1 */
   bool by_matrix; /* Muon's, not the rest's */
 } rt_trained;
 

@@ -9,8 +9,9 @@ typedef struct recipe {
   int states;
 } recipe;
 
-/* Parameters of the group: those that decay or those that don't, and not Muon's. */
-static void update_group(rt_training *t, const recipe *r, rt_value *const *scalars, int n_scalars, bool decays) {
+/* Of what isn't Muon's the weights, norms and biases, or both. */
+static void update_group(rt_training *t, const recipe *r, rt_value *const *scalars, int n_scalars, bool weights,
+                         bool biases) {
   rt_graph *g = t->graph;
   int per = 2 + r->states, n = 0;
   rt_value **in = rt_arena_alloc(&g->arena, (size_t)(n_scalars + per * t->n) * sizeof *in);
@@ -21,7 +22,7 @@ static void update_group(rt_training *t, const recipe *r, rt_value *const *scala
   }
   for (int i = 0; i < t->n; i++) {
     rt_trained *p = &t->parameter[i];
-    if (p->by_matrix || p->decays != decays) continue;
+    if (p->by_matrix || !(p->is_bias ? biases : weights)) continue;
     rt_value **slot = in + n_scalars + per * n;
     slot[0] = p->parameter;
     slot[1] = p->gradient;
@@ -39,10 +40,21 @@ static void update_group(rt_training *t, const recipe *r, rt_value *const *scala
   }
 }
 
+/* The first scalar is the learning rate. A bias's decay a step stays lr·weight_decay, whatever its rate. */
 static void update_groups(rt_training *t, const recipe *r, rt_value **scalars, int n, int weight_decay) {
-  update_group(t, r, scalars, n, true);
-  scalars[weight_decay] = rt_scalar(t->graph, 0);
-  update_group(t, r, scalars, n, false);
+  rt_graph *g = t->graph;
+  const rt_train_options *o = t->options;
+  rt_value *decay = scalars[weight_decay];
+  bool apart = o->decay || o->bias_lr != 1;
+  update_group(t, r, scalars, n, true, !apart);
+  if (!apart) return;
+  if (o->bias_lr != 1) {
+    rt_value *factor = rt_scalar_input(g, "bias_lr", o->bias_lr);
+    scalars[0] = rt_mul(g, scalars[0], factor);
+    decay = rt_div(g, decay, factor);
+  }
+  scalars[weight_decay] = o->decay ? rt_scalar(g, 0) : decay;
+  update_group(t, r, scalars, n, false, true);
 }
 
 static void update_sgd(rt_training *t, rt_value *lr) {
@@ -77,11 +89,11 @@ static void update_muon(rt_training *t, rt_value *lr) {
   static update *const rest[] = {update_sgd, update_adamw}; /* the choices of the option "rest" */
   int first = -1, last = -1;
   for (int i = 0; i < t->n; i++) {
-    if (t->parameter[i].parameter->type.rank < 2) continue;
+    if (t->parameter[i].is_bias) continue;
     if (first < 0) first = i;
     last = i;
   }
-  for (int i = first + 1; i < last; i++) t->parameter[i].by_matrix = t->parameter[i].parameter->type.rank > 1;
+  for (int i = first + !t->options->muon_first; i < last; i++) t->parameter[i].by_matrix = !t->parameter[i].is_bias;
   rt_update_muon(t, lr);
   rest[t->options->rest](t, rt_mul(t->graph, lr, rt_scalar_input(t->graph, "rest_lr", t->options->rest_lr)));
 }

@@ -4,7 +4,7 @@
 
 #include <inttypes.h>
 
-rt_status rt_network_run(rt_network *network, const float *x, int64_t n, const float **logits) {
+rt_status rt_network_run_once(rt_network *network, const float *x, int64_t n, const float **logits) {
   const rt_network_info *i = &network->info;
   int64_t dim[] = {n, i->channels, i->height, i->width};
   rt_feed feed = {.name = "x", .rank = network->rank, .dim = dim, .data = x};
@@ -13,6 +13,10 @@ rt_status rt_network_run(rt_network *network, const float *x, int64_t n, const f
   if (s == RT_OK) s = rt_plan_result(network->plan, "logits", &result);
   if (s == RT_OK) *logits = result.data;
   return s;
+}
+
+rt_status rt_network_run(rt_network *network, const float *x, int64_t n, const float **logits) {
+  return (network->tta ? rt_views_run : rt_network_run_once)(network, x, n, logits);
 }
 
 static rt_status check_data(const rt_network_info *n, const rt_data_info *d, rt_split split) {

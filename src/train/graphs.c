@@ -156,6 +156,7 @@ static rt_status load_init(rt_trainer *t, rt_store *model, rt_load_report *repor
 
 rt_status rt_train_start(rt_trainer *t) {
   rt_status s = rt_store_init(t->store, (uint64_t)rt_settings_number(t->o.init_seed));
+  if (s == RT_OK) s = rt_train_whiten(t);
   if (s != RT_OK || !*t->o.init) return s;
   rt_store *model;
   rt_load_report report = {0};

@@ -14,6 +14,9 @@ struct rt_network {
   rt_network_info info;       /* texts are in the arena */
   const char *input, *output; /* what an ONNX model calls "x" and "logits"; NULL: it is none */
   int rank;                   /* of its input: 4, or less where an ONNX model takes vectors */
+  rt_tta tta;
+  float *view; /* memory for `reserved` images and their logits */
+  int64_t reserved;
 };
 
 /* rt_network_open before it compiles: the graph is the model's, its logits marked, and there is no plan. */
@@ -31,6 +34,12 @@ rt_status rt_network_loader(const rt_network *network, const rt_data *data, rt_s
 
 /* softmax(z/T) of n logits. */
 void rt_soft_targets(const float *z, int64_t n, double temperature, double *p);
+
+/* rt_network_run without views. */
+rt_status rt_network_run_once(rt_network *network, const float *x, int64_t n, const float **logits);
+/* Logits of the views that network->tta says. */
+rt_status rt_views_run(rt_network *network, const float *x, int64_t n, const float **logits);
+rt_status rt_views_check(const rt_network *network);
 
 /* "0.5,0.25", exactly. */
 void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n);

@@ -308,7 +308,9 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   if (options) plan = (rt_plan_options){.kernels = options->kernels, .profile = options->profile};
   rt_status s = rt_network_load(path, options, &n);
   if (s == RT_OK) {
-    s = rt_compile_evaluation(&n->graph, false, options && options->bf16, &plan, &n->plan);
+    n->tta = options ? options->tta : RT_TTA_NONE;
+    s = rt_views_check(n);
+    if (s == RT_OK) s = rt_compile_evaluation(&n->graph, false, options && options->bf16, &plan, &n->plan);
     if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   }
   if (s != RT_OK) rt_network_free(n);
@@ -342,6 +344,7 @@ void rt_network_free(rt_network *n) {
   rt_plan_free(n->plan);
   rt_graph_free(n->graph);
   rt_store_free(n->store);
+  rt_free(n->view);
   rt_arena_release(&n->arena);
   rt_free(n);
 }

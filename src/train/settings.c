@@ -60,6 +60,8 @@ static const rt_option table[] = {
     {"precision", RT_OPT_CHOICE, FIELD(precision), "auto", 0, 0, "auto|fp32|bf16", "auto: bf16 where the CPU has it"},
     {"kernels", RT_OPT_CHOICE, FIELD(kernels), "auto", 0, 0, "auto|direct|reference",
      "direct: convolutions without Winograd"},
+    {"tta", RT_OPT_CHOICE, FIELD(tta), "none", 0, 0, "none|flip|flip+translate",
+     "views of a test image whose logits are averaged at the end"},
     {"seed", RT_OPT_INT, FIELD(seed), "0", 0, 9e15, NULL, "of everything random that has no seed of its own"},
     {"init_seed", RT_OPT_TEXT, FIELD(init_seed), "auto", 0, 0, NULL, "of the first weights"},
     {"order_seed", RT_OPT_TEXT, FIELD(order_seed), "auto", 0, 0, NULL, "of the order of images"},

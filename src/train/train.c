@@ -134,7 +134,8 @@ static rt_status open_run(rt_trainer *t) {
 static rt_status test(rt_trainer *t, rt_train_report *report) {
   rt_network *network;
   char path[RT_RUN_PATH];
-  rt_network_options options = {.bf16 = t->o.precision == RT_PRECISION_BF16, .kernels = (rt_kernels)t->o.kernels};
+  rt_network_options options = {
+      .bf16 = t->o.precision == RT_PRECISION_BF16, .tta = (rt_tta)t->o.tta, .kernels = (rt_kernels)t->o.kernels};
   if (!t->info.count[RT_TEST]) return RT_OK;
   rt_status s = rt_network_open(rt_run_path(&t->run, "model.best.pth", path), &options, &network);
   if (s != RT_OK) return s;

@@ -6,6 +6,7 @@
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
  *   explain.c    all of that in words, before the first step
  *   dark.c       images with what teacher and student say of them, after the last
+ *   whiten.c     filters that whiten patches, from the training images
  *   diagnose.c   which layer of a step that went wrong isn't finite
  *   directory.c  the run's directory, its lock, the lines of metrics.jsonl
  *   state.c      counters, to and from the checkpoint
@@ -38,7 +39,7 @@ typedef struct rt_train_settings {
   const char *optimizer_options, *lr, *weight_decay, *schedule;
   double momentum, label_smoothing, clip, ema;
   bool nesterov;
-  int precision, kernels;
+  int precision, kernels, tta;
   int64_t seed;
   const char *init_seed, *order_seed, *augment_seed, *dropout_seed;
   double validation;
@@ -217,6 +218,8 @@ rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits);
 /* The forward graph up to its marked "logits" and "loss", fused and in the run's precision. */
 rt_status rt_train_forward(const rt_trainer *t, rt_store *store, rt_graph **out);
 rt_status rt_train_start(rt_trainer *t); /* first weights: drawn, or from the file `init` */
+/* Variables that start as RT_INIT_WHITEN says. */
+rt_status rt_train_whiten(rt_trainer *t);
 rt_status rt_train_save_model(rt_trainer *t, const char *file);
 
 /* ---- a step ---- */

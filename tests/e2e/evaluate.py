@@ -60,7 +60,11 @@ def check_eval(work, told, bare):
     check(done.returncode == 0 and "60 test images" in done.stdout and "doesn't say mean and std" in done.stderr,
           f"eval --model: {done.stdout}{done.stderr}")
 
+    done = run("eval", told, *DATA, "--tta", "flip+translate", "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["correct"] == images[2], f"eval --tta: {done.stdout}{done.stderr}")
+
     refuses(2, "--data is missing", "eval", told)
+    refuses(2, "--tta turn: expected none, flip or flip+translate", "eval", told, *DATA, "--tta", "turn")
     refuses(1, "No such file", "eval", work / "none.pth", *DATA)
     refuses(2, "of no known form", "eval", work / "a.png", *DATA)
     refuses(2, "name one, as in --model", "eval", bare, *DATA)

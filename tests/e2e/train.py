@@ -73,6 +73,12 @@ def learns(work):
     events = [json.loads(line) for line in done.stdout.splitlines()]
     check(events == lines(work / "runs/mlp-synthetic-2/metrics.jsonl"), "--json tells the lines of metrics.jsonl")
 
+    done = run("train", "--model", "whitened_cnn:width=8", "--data", "synthetic", "--data-options", "shape=3,12,12 images=800", "--epochs", "2",
+               "--batch", "40", "--augment", "crop=1 reflect=true alternate=true", "--optimizer", "muon", "--lr", "0.1", "--schedule", "linear",
+               "--momentum", "0.85", "--weight-decay", "3e-6", "--label-smoothing", "0.2", "--tta", "flip+translate", "--optimizer-options",
+               "normalize=true muon_momentum=0.6 muon_steps=3 muon_first=true decay=all rest=sgd rest_lr=30 bias_lr=0.079", "--json", cwd=work)
+    check(json.loads(done.stdout.splitlines()[-1])["test"]["top1"] > 0.5, f"the fast recipe: {done.stdout}{done.stderr}")
+
     done = run(*SMALL, "--epochs", "2", "--validation", "0", "--out", work / "b")
     check((work / "b/model.best.pth").read_bytes() == (work / "b/model.last.pth").read_bytes(), "without validation the last is best")
     done = run(*SMALL, "--epochs", "50", "--lr", "0.1", "--patience", "2", "--json", "--out", work / "c")

@@ -77,8 +77,8 @@ def training(model, options):
 # ---- Muon, in plain PyTorch: orthogonalise as the paper's code does, in the precision of the matrix ----
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr, momentum, decay, normalize):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "normalize": normalize})
+    def __init__(self, params, lr, momentum, decay, normalize, steps):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "normalize": normalize, "steps": steps})
 
     @torch.no_grad()
     def step(self):
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
                 u = g.lerp(m, group["momentum"]).reshape(len(g), -1)
                 x = u.T if u.shape[0] > u.shape[1] else u
                 x = x / (x.norm() + 1e-7)
-                for _ in range(5):
+                for _ in range(group["steps"]):
                     a = x @ x.T
                     x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
                 x = x.T if u.shape[0] > u.shape[1] else x
@@ -103,22 +103,26 @@ class Muon(torch.optim.Optimizer):
 
 # ---- one case ----
 
-def groups(model, decay, hidden):
-    """Decayed, spared, and Muon's parameters."""
+def groups(model, case):
+    """Weights, norms and biases, and Muon's parameters."""
     named = list(model.named_parameters())
-    muon = [p for n, p in named if hidden and n in ("conv2.weight", "conv3.weight")]
+    hidden = ("conv2.weight", "conv3.weight") + (("conv1.weight",) if case.get("muon_first") else ())
+    muon = [p for n, p in named if case["optimizer"] == "muon" and n in hidden]
     rest = [p for _, p in named if not any(p is m for m in muon)]
     weights = [p for p in rest if p.ndim > 1]
     spared = [p for p in rest if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": decay}, {"params": spared, "weight_decay": 0}], muon
+    bias_lr = case.get("bias_lr", 1)
+    spared_decay = case["decay"] / bias_lr if case.get("decay_all") else 0
+    return [{"params": weights, "weight_decay": case["decay"], "scale": 1},
+            {"params": spared, "weight_decay": spared_decay, "scale": bias_lr}], muon
 
 
 def theirs(start, batches, lrs, case, dtype):
     model = copy.deepcopy(start).to(dtype).train()
-    rest, muon = groups(model, case["decay"], case["optimizer"] == "muon")
+    rest, muon = groups(model, case)
     optimizers = []
     if case["optimizer"] == "muon":
-        optimizers = [Muon(muon, 0.1, 0.8, case["decay"], case.get("normalize", False))]
+        optimizers = [Muon(muon, 0.1, 0.8, case["decay"], case.get("normalize", False), case.get("muon_steps", 5))]
     kind = case.get("rest", case["optimizer"])
     scale = case.get("rest_lr", 1)
     if kind == "adamw":
@@ -131,7 +135,7 @@ def theirs(start, batches, lrs, case, dtype):
         for o in optimizers:
             o.zero_grad()
             for group in o.param_groups:
-                group["lr"] = float(lr) if isinstance(o, Muon) else float(lr) * scale
+                group["lr"] = float(lr) if isinstance(o, Muon) else float(lr) * scale * group["scale"]
         cross_entropy(model(torch.tensor(x).to(dtype)), torch.tensor(target)).backward()
         norms.append(nn.utils.clip_grad_norm_(model.parameters(), case.get("clip", float("inf"))).item())
         for o in optimizers:
@@ -233,6 +237,13 @@ def main():
     start, store = compare("muon, normalized weights, the rest by adamw", base + "optimizer=muon rest=adamw normalize=true "
                            "muon_momentum=0.8 beta1=0.8 beta2=0.95 eps=1e-6 weight_decay=0.1", optimizer="muon", rest="adamw",
                            normalize=True, decay=0.1)
+    compare("sgd, biases faster", base.replace("weights", "all") + "optimizer=sgd momentum=0.7 weight_decay=0.02 bias_lr=3",
+            optimizer="sgd", decay=0.02, decay_all=True, bias_lr=3)
+    compare("adamw, biases slower", base + "optimizer=adamw beta1=0.8 beta2=0.95 eps=1e-6 weight_decay=0.1 bias_lr=0.5",
+            optimizer="adamw", decay=0.1, bias_lr=0.5)
+    compare("muon, three steps, from the first layer on", base + "optimizer=muon momentum=0.7 muon_momentum=0.8 muon_steps=3 "
+            "muon_first=true weight_decay=0.1 rest_lr=0.5", optimizer="muon", rest="sgd", rest_lr=0.5, decay=0.1, muon_steps=3,
+            muon_first=True)
     print("averages")
     evaluation_over_averages(start, store)
     print("schedules")

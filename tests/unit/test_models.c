@@ -66,6 +66,7 @@ static double macs(fixture *f, int64_t channels, int64_t size) {
  *   imagenet   torchvision's model documentation ("num_params", "GFLOPS"), 1000 classes, 3×224×224
  *   resnetN    akamaster/pytorch_resnet_cifar10, 10 classes; millions of He et al. table 6
  *   x4, wrn    HobbitLong/RepDistiller's networks with 100 classes; wrn_28_10 with 10: 36.5 M in Zagoruyko and Komodakis
+ *   whitened   1.97 M as the records' code has it, and its 118 M multiplications where sides are 31, 15, 7, 3: here 32, 16, 8, 4
  *   vgg        torchvision's vggN_bn without its classifier, and 5,130 of a linear layer from 512 to 10 */
 static const struct {
   const char *model, *options;
@@ -94,6 +95,7 @@ static const struct {
     {"vgg11", NULL, 32, 9225984 + 5130, 0, 0},
     {"vgg13", NULL, 32, 9410880 + 5130, 0, 0},
     {"vgg16", NULL, 32, 14723136 + 5130, 0, 0},
+    {"whitened_cnn", NULL, 32, 1972792, 0.1466, 0.0001},
 };
 
 static void sizes_are_the_published_ones(void **state) {
@@ -154,6 +156,7 @@ static void weights_start_as_published(void **state) {
       {"mobilenet_v2", "features.17.conv.2.weight", 0.079056942},
       {"mobilenet_v2", "features.17.conv.1.0.weight", 0.015214515}, /* fan out doesn't know of groups */
       {"efficientnet_b0", "classifier.1.weight", 0.182574186},      /* uniform in ±1/sqrt(10) */
+      {"whitened_cnn", "head.weight", 1},
   };
   static float w[1 << 22];
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -176,13 +179,34 @@ static void weights_start_as_published(void **state) {
   }
 }
 
+/* Filter o hands on channel o; more filters than channels are drawn. Fixed filters: a pixel, and its negative. */
+static void filters_hand_on_channels(void **state) {
+  static float w[256 * 64 * 9];
+  fixture f = build("whitened_cnn", NULL, 3, 32);
+  OK(rt_store_init(f.store, 3));
+  OK(rt_store_get(f.store, "block2.conv1.weight", w, sizeof w));
+  for (int o = 0; o < 64; o++)
+    for (int i = 0; i < 64 * 9; i++) assert_true(w[o * 64 * 9 + i] == (float)(i == o * 9 + 4));
+  for (int i = 64 * 64 * 9; i < 256 * 64 * 9; i++) assert_true(w[i] != 0 && fabsf(w[i]) <= 1.0f / 24);
+  OK(rt_store_get(f.store, "whiten.weight", w, sizeof(float) * 24 * 12));
+  for (int o = 0; o < 24; o++)
+    for (int i = 0; i < 12; i++) assert_true(w[o * 12 + i] == (i != o % 12 ? 0 : o < 12 ? 1 : -1));
+  end(&f);
+  OK(rt_store_new(&f.store));
+  OK(rt_graph_new(f.store, &f.graph));
+  assert_null(rt_parameter(f.graph, "v", 1, (int64_t[]){3}, (rt_init){RT_INIT_DIRAC, 0, 0}));
+  assert_non_null(strstr(rt_error(), "its rank is 1"));
+  end(&f);
+}
+
 /* A narrow one of each family learns four images by heart. */
 static void each_family_trains(void **state) {
   static const char *const small[][2] = {
       {"mlp", "hidden=16 classes=3"},          {"resnet18", "width=4 classes=3"},
       {"resnet8", "width=4 classes=3"},        {"resnet8x4", "width=4 classes=3"},
       {"wrn_16_1", "width=4 classes=3"},       {"vgg8", "width=4 classes=3"},
-      {"mobilenet_v2", "width=0.1 classes=3"}, {"efficientnet_b0", "width=0.1 classes=3 dropout=0.2"}};
+      {"mobilenet_v2", "width=0.1 classes=3"}, {"efficientnet_b0", "width=0.1 classes=3 dropout=0.2"},
+      {"whitened_cnn", "width=4 classes=3"}};
   enum { SIZE = 16, N = 4 };
   static float x[N * 3 * SIZE * SIZE];
   int64_t target[N] = {0, 1, 2, 0}, dim[] = {N, 3, SIZE, SIZE}, seed = 1, number = 0;
@@ -222,7 +246,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sizes_are_the_published_ones), cmocka_unit_test(options_are_taken),
       cmocka_unit_test(other_inputs_are_refused),     cmocka_unit_test(weights_start_as_published),
-      cmocka_unit_test(each_family_trains),
+      cmocka_unit_test(filters_hand_on_channels),     cmocka_unit_test(each_family_trains),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

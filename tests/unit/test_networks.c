@@ -65,6 +65,56 @@ static void files_tell_what_they_hold(void **state) {
   rt_network_free(network);
 }
 
+/* Pixel (y, x) of a 4×4 image moved by d and mirrored at its edges, then flipped. */
+static float seen(const float *image, int y, int x, int d, bool flip) {
+  int from[] = {y + d, (flip ? SIDE - 1 - x : x) + d};
+  for (int i = 0; i < 2; i++) from[i] = from[i] < 0 ? -from[i] : from[i] >= SIDE ? 2 * (SIDE - 1) - from[i] : from[i];
+  return image[from[0] * SIDE + from[1]];
+}
+
+/* The network is linear, so the logits of views are weighted sums. */
+static void views_are_averaged(void **state) {
+  static const float weight[2][3] = {{1, 0, 0}, {0.5f, 0.25f, 0.25f}};
+  float first[CLASSES][PIXELS] = {{0}}, second[CLASSES][CLASSES] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
+        zero[CLASSES] = {0};
+  float x[2 * PIXELS];
+  for (int i = 0; i < PIXELS; i++) first[0][i] = (float)(1 + i * i % 7), first[1][i] = (float)(i % 5);
+  for (int i = 0; i < 2 * PIXELS; i++) x[i] = (float)(i * i % 11);
+  const rt_array arrays[] = {{"0.weight", RT_F32, 2, (int64_t[]){CLASSES, PIXELS}, first},
+                             {"0.bias", RT_F32, 1, (int64_t[]){CLASSES}, zero},
+                             {"2.weight", RT_F32, 2, (int64_t[]){CLASSES, CLASSES}, second},
+                             {"2.bias", RT_F32, 1, (int64_t[]){CLASSES}, zero}};
+  const rt_pair metadata[] = {{"model", "mlp"}, {"options", "hidden=3 classes=3"}, {"input", "3x4x4"}};
+  char name[] = "/tmp/retort-views-XXXXXX.safetensors";
+  int fd = mkstemps(name, 12);
+  assert_true(fd >= 0);
+  close(fd);
+  ok(rt_file_write(name, arrays, 4, metadata, 3));
+  for (int t = 0; t < 2; t++) {
+    rt_network *network;
+    const float *logits;
+    rt_network_options o = {.tta = t ? RT_TTA_FLIP_TRANSLATE : RT_TTA_FLIP};
+    ok(rt_network_open(name, &o, &network));
+    ok(rt_network_run(network, x, 1, &logits)); /* and again with more images than there was memory for */
+    ok(rt_network_run(network, x, 2, &logits));
+    for (int n = 0; n < 2; n++)
+      for (int c = 0; c < 2; c++) {
+        float expected = 0;
+        for (int flip = 0; flip < 2; flip++)
+          for (int d = 0; d < 3; d++)
+            for (int i = 0; i < PIXELS; i++)
+              expected += 0.5f * weight[t][d] * first[c][i] *
+                          seen(x + n * PIXELS + i / (SIDE * SIDE) * SIDE * SIDE, i / SIDE % SIDE, i % SIDE,
+                               d == 2 ? -1 : d, flip);
+        if (fabsf(logits[n * CLASSES + c] - expected) > 1e-3f * expected)
+          fail_msg("tta %d, image %d, class %d: %g, expected %g", t, n, c, (double)logits[n * CLASSES + c],
+                   (double)expected);
+      }
+    rt_network_free(network);
+  }
+  unlink(name);
+}
+
 static void callers_know_better(void **state) {
   rt_network *network;
   rt_network_info n;
@@ -163,11 +213,9 @@ static void memory_may_run_out(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(files_tell_what_they_hold),
-      cmocka_unit_test(callers_know_better),
-      cmocka_unit_test(data_must_fit),
-      cmocka_unit_test(evaluation_counts_every_image),
-      cmocka_unit_test(memory_may_run_out),
+      cmocka_unit_test(files_tell_what_they_hold),     cmocka_unit_test(views_are_averaged),
+      cmocka_unit_test(callers_know_better),           cmocka_unit_test(data_must_fit),
+      cmocka_unit_test(evaluation_counts_every_image), cmocka_unit_test(memory_may_run_out),
   };
   return cmocka_run_group_tests(tests, write_file, remove_file);
 }

@@ -146,6 +146,55 @@ static void not_finite(void **state) {
 }
 
 /* One allocation of a run fails, here and there: an error, nothing lost, and no run that can't go on. */
+/* Whitened patches have the unit matrix as second moments, half of the filters are the others' negatives, and training
+ * leaves them; a run that begins elsewhere doesn't look at its images. */
+static void whitening(void **state) {
+  (void)state;
+  enum { N = 4, SIDE = 10, IMAGES = 200 };
+  char run[1024], again[1024], weights[1200];
+  const char *data_options = "shape=1,10,10 images=200 test_images=20 noise=24";
+  data_dir_make();
+  snprintf(run, sizeof run, "%s", data_dir_path("white"));
+  snprintf(again, sizeof again, "%s", data_dir_path("again"));
+  run_good(train(run, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options", data_options, "epochs", "1",
+                 "validation", "0", NULL));
+  rt_file *file = run_file(run, "model.last.pth");
+  rt_data *data;
+  rt_loader *loader;
+  rt_batch b;
+  int64_t n;
+  double moments[N][N] = {{0}};
+  float *w = run_tensor(file, "whiten.weight", &n);
+  assert_int_equal(n, 8 * N);
+  for (int i = 0; i < 4 * N; i++) assert_true(w[i] == -w[4 * N + i]);
+  char options[256];
+  snprintf(options, sizeof options, "%s validation=0", data_options);
+  run_good(rt_data_open("synthetic", options, &data));
+  run_good(rt_loader_new(data, RT_TRAIN, "batch=200", NULL, &loader));
+  run_good(rt_loader_next(loader, &b));
+  for (int64_t p = 0; p < IMAGES * (SIDE - 1) * (SIDE - 1); p++) {
+    const float *x =
+        b.x + p / ((SIDE - 1) * (SIDE - 1)) * SIDE * SIDE + p / (SIDE - 1) % (SIDE - 1) * SIDE + p % (SIDE - 1);
+    double z[N];
+    for (int f = 0; f < N; f++)
+      z[f] = (double)(w[f * 4] * x[0] + w[f * 4 + 1] * x[1] + w[f * 4 + 2] * x[SIDE] + w[f * 4 + 3] * x[SIDE + 1]);
+    for (int i = 0; i < N * N; i++) moments[i / N][i % N] += z[i / N] * z[i % N] / (IMAGES * (SIDE - 1) * (SIDE - 1));
+  }
+  for (int i = 0; i < N * N; i++)
+    if (fabs(moments[i / N][i % N] - (i / N == i % N)) > 0.02)
+      fail_msg("moment %d, %d is %g", i / N, i % N, moments[i / N][i % N]);
+  free(w);
+  rt_loader_free(loader);
+  rt_data_free(data);
+  rt_file_free(file);
+  snprintf(weights, sizeof weights, "%s/model.last.pth", run);
+  run_good(train(again, NULL, NULL, NULL, "model", "whitened_cnn:width=4", "data_options",
+                 "shape=1,10,10 images=200 noise=90", "epochs", "1", "init", weights, NULL));
+  assert_true(run_apart(run, "model.last.pth", "whiten.weight", again, "model.last.pth", "whiten.weight") == 0);
+  assert_true(run_apart(run, "model.last.pth", "whiten.bias", again, "model.last.pth", "whiten.bias") > 0);
+  data_dir_remove();
+}
+
 static void failing_memory(void **state) {
   (void)state;
   char out[1024];
@@ -173,6 +222,7 @@ static void failing_memory(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(settings),        cmocka_unit_test(interruption),
                                      cmocka_unit_test(parts_of_a_step), cmocka_unit_test(averages),
-                                     cmocka_unit_test(not_finite),      cmocka_unit_test(failing_memory)};
+                                     cmocka_unit_test(whitening),       cmocka_unit_test(not_finite),
+                                     cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
