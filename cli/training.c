@@ -1,13 +1,13 @@
 #include "training.h"
 
+#include "interrupt.h"
 #include "progress.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME = 40, JOINED = 1 << 14, EXIT_INTERRUPTED = 130 };
+enum { NAME = 40, JOINED = 1 << 14 };
 
 static bool quiet, as_json;
 static char names[MOST_SETTINGS][NAME], helps[MOST_SETTINGS][320];
@@ -77,25 +77,9 @@ static int collect(rt_pair *pairs, int *n) {
   return EXIT_DONE;
 }
 
-/* ---- interruption: the first signal asks for a checkpoint, the second one ends the program ---- */
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal) {
-  (void)signal;
-  interrupted = 1;
-}
-
-static void catch_signals(void) {
-  struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
-}
-
 static bool listen(void *context, const rt_news *news) {
   progress_tell(context, news);
-  return !interrupted;
+  return !interrupted();
 }
 
 /* ---- the result ---- */

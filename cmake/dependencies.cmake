@@ -23,9 +23,13 @@ retort_find(archive archive.h archive)   # … unpacked …
 retort_find(nettle nettle/sha2.h nettle) # … and checked
 retort_find(protobuf-c protobuf-c/protobuf-c.h protobuf-c) # TensorBoard's messages
 find_program(RETORT_PROTOC_C protoc-c)
+retort_find(fyaml libfyaml.h fyaml)      # recipes
+find_file(RETORT_CHART_JS chart.min.js   # the report's charts
+  PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist NO_CMAKE_FIND_ROOT_PATH)
 retort_find(cmocka cmocka.h cmocka)      # the tests
 foreach(needed "cjson;libcjson-dev" "zip;libzip-dev" "png;libpng-dev" "jpeg;libjpeg62-turbo-dev" "z;zlib1g-dev"
-               "curl;libcurl4-gnutls-dev" "archive;libarchive-dev" "nettle;nettle-dev" "protobuf-c;libprotobuf-c-dev")
+               "curl;libcurl4-gnutls-dev" "archive;libarchive-dev" "nettle;nettle-dev" "protobuf-c;libprotobuf-c-dev"
+               "fyaml;libfyaml-dev")
   list(GET needed 0 target)
   list(GET needed 1 package)
   if(NOT TARGET ${target})
@@ -33,12 +37,15 @@ foreach(needed "cjson;libcjson-dev" "zip;libzip-dev" "png;libpng-dev" "jpeg;libj
   endif()
 endforeach()
 
+if(NOT RETORT_CHART_JS)
+  message(FATAL_ERROR "Chart.js is not installed: run scripts/setup --for build (Debian: libjs-chart.js)")
+endif()
 if(NOT RETORT_PROTOC_C)
   message(FATAL_ERROR "protoc-c is not installed: run scripts/setup --for build (Debian: protobuf-c-compiler)")
 endif()
 
 set(retort_command_libraries cjson curl archive nettle z m)
-set(retort_libraries cjson zip png jpeg z protobuf-c m)
+set(retort_libraries cjson zip png jpeg z protobuf-c fyaml m)
 
 find_package(Threads REQUIRED)
 list(APPEND retort_libraries Threads::Threads)

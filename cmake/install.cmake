@@ -21,7 +21,7 @@ endif()
 install(TARGETS retort retort_static EXPORT retort)
 install(FILES include/retort.h TYPE INCLUDE)
 
-set(RETORT_PC_PRIVATE -lcjson -lzip -lpng -ljpeg -lz -lprotobuf-c -lm -pthread)
+set(RETORT_PC_PRIVATE -lcjson -lzip -lpng -ljpeg -lz -lprotobuf-c -lfyaml -lm -pthread)
 if(RETORT_THREADS STREQUAL "openmp")
   list(APPEND RETORT_PC_PRIVATE -lgomp)
 endif()

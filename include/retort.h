@@ -776,6 +776,38 @@ RT_API rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, v
  * sizes. Nothing is written. Freed with rt_text_free. */
 RT_API rt_status rt_train_explain(const rt_pair *settings, int n, char **out);
 
+/* ---- recipes: training, distilling, measuring, reporting in stages, from a YAML file ---- */
+
+typedef struct rt_recipe rt_recipe;
+
+/* Read and check all of a recipe; nothing runs. `set` are n changes "PATH=VALUE", as in "stages.0.epochs=2" or
+ * "stages.teacher.lr=0.05". What is wrong is told with file, line and column. */
+RT_API rt_status rt_recipe_open(const char *path, const char *const *set, int n, rt_recipe **out);
+RT_API void rt_recipe_free(rt_recipe *recipe);
+RT_API const char *rt_recipe_name(const rt_recipe *recipe);
+/* What it would do, in words: stages, models, parameters, multiply-adds, an estimate of time on this machine (networks are
+ * timed for it). Freed with rt_text_free. */
+RT_API rt_status rt_recipe_explain(const rt_recipe *recipe, char **out);
+
+typedef struct rt_recipe_news {
+  const char *stage, *kind; /* its name: "student_kd"; "distill" */
+  int index, count;         /* from 0, of all stages */
+  const rt_news *training;  /* of the training run that the stage is; else NULL */
+  const char *text;         /* a remark: "done before"; NULL where the stage begins */
+} rt_recipe_news;
+/* Called on the thread that called rt_recipe_run_all. False: stop, after a checkpoint. */
+typedef bool rt_recipe_listener(void *context, const rt_recipe_news *news);
+
+/* Run all stages in order into the directory `out`: a record of each in records/NAME.json, models as NAME.pth, training runs in NAME/.
+ * A stage whose record says that it was done with the same settings, over the same models, is skipped; one that was
+ * interrupted goes on to the same bits as if it hadn't been. What was made with other settings is kept as NAME.old-1, …-2. */
+RT_API rt_status rt_recipe_run_all(rt_recipe *recipe, const char *out, rt_recipe_listener *listen, void *context,
+                                   bool *interrupted);
+
+/* One HTML file, which opens offline, of the records in directories of rt_recipe_run_all or rt_train; its summary also as CSV
+ * beside it. Models are compared with the one called `baseline`; NULL or "": the first. */
+RT_API rt_status rt_report(const char *const *directories, int n, const char *baseline, const char *path);
+
 /* ---- the machine ---- */
 
 typedef struct rt_machine {

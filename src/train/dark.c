@@ -90,8 +90,9 @@ static double entropy(const double *p, int64_t n) {
 }
 
 static rt_status choose(gallery *g) {
-  double *p = rt_alloc_array((size_t)(2 * g->classes), sizeof *p), *q = p + g->classes;
+  double *p = rt_alloc_array((size_t)(2 * g->classes), sizeof *p);
   if (!p) return RT_E_MEMORY;
+  double *q = p + g->classes;
   for (int k = 0; k < KINDS; k++)
     for (int i = 0; i < EACH; i++) g->best[k][i] = (choice){.image = -1};
   for (int64_t i = 0; i < g->n; i++) {

@@ -137,8 +137,9 @@ static rt_value *normalised(const rt_trainer *t, int k, rt_graph *g, rt_value *x
   const rt_data_info *d = &t->info;
   int64_t dim[] = {1, d->channels, 1, 1};
   if (!rt_teacher_normalises(t, k)) return x;
-  float *scale = rt_arena_alloc(&g->arena, (size_t)(2 * d->channels) * sizeof *scale), *shift = scale + d->channels;
+  float *scale = rt_arena_alloc(&g->arena, (size_t)(2 * d->channels) * sizeof *scale);
   if (!scale) return rt_graph_failed(g, RT_E_MEMORY);
+  float *shift = scale + d->channels;
   for (int64_t c = 0; c < d->channels; c++) {
     scale[c] = d->deviation[c] / n->deviation[c];
     shift[c] = (d->mean[c] - n->mean[c]) / n->deviation[c];
