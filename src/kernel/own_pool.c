@@ -2,8 +2,6 @@
 #include "base/alloc.h"
 #include "kernel/own.h"
 
-enum { SLOTS = 16, CHANNELS = 64 }; /* of the scatter */
-
 /* Along one axis: window i is [begin, end) of the image, divided by count; place j lies in windows [first, last). */
 typedef struct windows {
   int64_t size, n;
@@ -86,7 +84,8 @@ typedef struct job {
   int64_t c;
   const void *in;
   void *out;
-  int32_t *index; /* max_pool2d */
+  int32_t *index;        /* max_pool2d: the maxima's places */
+  const int32_t *chosen; /* max_pool2d_backward: the same */
 } job;
 
 static job job_of(const rt_kernel_call *call) {
@@ -124,18 +123,23 @@ static rt_status run_forward(const rt_kernel_call *call) {
   return RT_OK;
 }
 
-/* ---- backward of the means: each pixel of dx collects from the windows it lies in ---- */
+/* ---- backward: each pixel of dx collects from the windows it lies in, all of a mean or where it was the maximum ---- */
 
 static void collect(const job *j, int64_t n, int64_t a, int64_t b, int64_t from, int64_t some, float *sum) {
   const windows *h = &j->pool->h, *w = &j->pool->w;
   for (int64_t i = 0; i < some; i++) sum[i] = 0;
   for (int64_t p = h->first[a]; p < h->last[a]; p++)
-    for (int64_t q = w->first[b]; q < w->last[b]; q++)
-      j->simd->accumulate[j->dtype](own_at(j->in, j->dtype, ((n * h->n + p) * w->n + q) * j->c + from), some,
-                                    1 / (float)(h->count[p] * w->count[q]), sum);
+    for (int64_t q = w->first[b]; q < w->last[b]; q++) {
+      int64_t at = ((n * h->n + p) * w->n + q) * j->c + from;
+      const void *dy = own_at(j->in, j->dtype, at);
+      if (j->chosen)
+        j->simd->accumulate_chosen[j->dtype](dy, j->chosen + at, (int32_t)(a * w->size + b), some, sum);
+      else
+        j->simd->accumulate[j->dtype](dy, some, 1 / (float)(h->count[p] * w->count[q]), sum);
+    }
 }
 
-static void mean_backward(void *p, int64_t begin, int64_t end) {
+static void backward(void *p, int64_t begin, int64_t end) {
   const job *j = p;
   float buffer[OWN_TILE];
   for (int64_t pixel = begin; pixel < end; pixel++)
@@ -148,77 +152,10 @@ static void mean_backward(void *p, int64_t begin, int64_t end) {
     }
 }
 
-static rt_status run_mean_backward(const rt_kernel_call *call) {
+static rt_status run_backward(const rt_kernel_call *call) {
   job j = job_of(call);
-  rt_parallel_for(rt_tensor_elements(call->out) / j.c, 1 + OWN_GRAIN / j.c, mean_backward, &j);
-  return RT_OK;
-}
-
-/* ---- backward of the maximum: scattered by index, a slice of channels of an image at a time, in f32 ---- */
-
-typedef struct scatter {
-  job j;
-  const int32_t *index;
-  float *plane; /* one a slot: H·W × CHANNELS */
-  int64_t images, slices, slots;
-  bool wrong[SLOTS];
-} scatter;
-
-static bool scatter_slice(const scatter *s, int64_t n, int64_t from, int64_t some, float *plane) {
-  int64_t from_pixels = s->j.pool->h.n * s->j.pool->w.n, to_pixels = s->j.pool->h.size * s->j.pool->w.size;
-  float dy[CHANNELS];
-  memset(plane, 0, (size_t)(to_pixels * some) * sizeof *plane);
-  for (int64_t p = 0; p < from_pixels; p++) {
-    int64_t at = (n * from_pixels + p) * s->j.c + from;
-    const float *g = own_tile(s->j.simd, s->j.dtype, s->j.in, at, some, dy);
-    for (int64_t i = 0; i < some; i++) {
-      int64_t place = s->index[at + i];
-      if (place < 0 || place >= to_pixels) return false;
-      plane[place * some + i] += g[i];
-    }
-  }
-  for (int64_t p = 0; p < to_pixels; p++) {
-    int64_t at = (n * to_pixels + p) * s->j.c + from;
-    if (s->j.dtype == RT_F32)
-      memcpy((float *)s->j.out + at, plane + p * some, (size_t)some * sizeof *plane);
-    else
-      s->j.simd->narrow(plane + p * some, (uint16_t *)s->j.out + at, some);
-  }
-  return true;
-}
-
-static void max_backward(void *p, int64_t begin, int64_t end) {
-  scatter *s = p;
-  int64_t plane = s->j.pool->h.size * s->j.pool->w.size * CHANNELS, units = s->images * s->slices;
-  for (int64_t slot = begin; slot < end; slot++)
-    for (int64_t u = rt_chunk_begin(units, (int)s->slots, (int)slot);
-         u < rt_chunk_begin(units, (int)s->slots, (int)slot + 1) && !s->wrong[slot]; u++) {
-      int64_t from = u % s->slices * CHANNELS;
-      s->wrong[slot] = !scatter_slice(s, u / s->slices, from, least(CHANNELS, s->j.c - from), s->plane + slot * plane);
-    }
-}
-
-static int64_t slots_of(const rt_type *dx) {
-  return least(SLOTS, dx->dim[0] * ((dx->dim[1] + CHANNELS - 1) / CHANNELS));
-}
-
-static rt_status prepare_max_backward(rt_site *site) {
-  site->workspace = slots_of(site->out) * site->out->dim[2] * site->out->dim[3] * CHANNELS * (int64_t)sizeof(float);
-  return prepare_backward(site);
-}
-
-static rt_status run_max_backward(const rt_kernel_call *call) {
-  scatter s = {.j = job_of(call),
-               .index = own_in(call, 1),
-               .plane = call->workspace,
-               .images = call->out->dim[0],
-               .slices = (call->out->dim[1] + CHANNELS - 1) / CHANNELS,
-               .slots = slots_of(call->site->out)};
-  rt_parallel_for(s.slots, 1, max_backward, &s);
-  for (int64_t i = 0; i < s.slots; i++)
-    if (s.wrong[i])
-      return rt_fail(RT_E_RANGE, "%s %s: an index is outside of the plane of %lld x %lld", call->site->op->name,
-                     call->site->name, (long long)call->out->dim[2], (long long)call->out->dim[3]);
+  if (call->site->op == RT_OP(max_pool2d_backward)) j.chosen = own_in(call, 1);
+  rt_parallel_for(rt_tensor_elements(call->out) / j.c, 1 + OWN_GRAIN / j.c, backward, &j);
   return RT_OK;
 }
 
@@ -229,19 +166,21 @@ static bool accepts_max_backward(const rt_site *site) {
 
 const rt_kernel rt_kernel_max_pool2d = {"own_max_pool2d", RT_OP(max_pool2d), accepts_forward,
                                         prepare_forward,  run_forward,       rt_free};
-const rt_kernel rt_kernel_max_pool2d_backward = {"own_max_pool2d_backward", RT_OP(max_pool2d_backward),
-                                                 accepts_max_backward,      prepare_max_backward,
-                                                 run_max_backward,          rt_free};
+const rt_kernel rt_kernel_max_pool2d_backward = {"own_max_pool2d_backward",
+                                                 RT_OP(max_pool2d_backward),
+                                                 accepts_max_backward,
+                                                 prepare_backward,
+                                                 run_backward,
+                                                 rt_free};
 const rt_kernel rt_kernel_avg_pool2d = {"own_avg_pool2d", RT_OP(avg_pool2d), accepts_forward,
                                         prepare_forward,  run_forward,       rt_free};
-const rt_kernel rt_kernel_avg_pool2d_backward = {"own_avg_pool2d_backward", RT_OP(avg_pool2d_backward),
-                                                 accepts_backward,          prepare_backward,
-                                                 run_mean_backward,         rt_free};
+const rt_kernel rt_kernel_avg_pool2d_backward = {
+    "own_avg_pool2d_backward", RT_OP(avg_pool2d_backward), accepts_backward, prepare_backward, run_backward, rt_free};
 const rt_kernel rt_kernel_adaptive_avg_pool2d = {
     "own_adaptive_avg_pool2d", RT_OP(adaptive_avg_pool2d), accepts_forward, prepare_forward, run_forward, rt_free};
 const rt_kernel rt_kernel_adaptive_avg_pool2d_backward = {"own_adaptive_avg_pool2d_backward",
                                                           RT_OP(adaptive_avg_pool2d_backward),
                                                           accepts_backward,
                                                           prepare_backward,
-                                                          run_mean_backward,
+                                                          run_backward,
                                                           rt_free};

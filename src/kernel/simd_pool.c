@@ -68,4 +68,10 @@ void RT_EACH(accumulate)(const void *xp, int64_t n, float scale, float *sum) {
   for (int64_t i = 0; i < n; i++) sum[i] += scale * get(x, i);
 }
 
+void RT_EACH(accumulate_chosen)(const void *xp, const int32_t *index, int32_t place, int64_t n, float *sum) {
+  const element *x = xp;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) sum[i] += index[i] == place ? get(x, i) : 0;
+}
+
 #endif

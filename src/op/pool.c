@@ -197,19 +197,17 @@ static rt_status reference_max_backward(const rt_call *c) {
   const rt_tensor *dy = c->in[0], *index = c->in[1], *dx = c->out;
   int64_t plane = dx->dim[2] * dx->dim[3];
   double *sum = rt_dense_zero(dx);
-  rt_status s = sum ? RT_OK : RT_E_MEMORY;
-  for (int64_t i = 0; s == RT_OK && i < rt_tensor_elements(dy); i++) {
+  if (!sum) return RT_E_MEMORY;
+  for (int64_t i = 0; i < rt_tensor_elements(dy); i++) {
     position at = position_of(dy->dim, i);
-    int64_t k = rt_load_int(index, rt_tensor_offset(index, i));
-    if (k < 0 || k >= plane)
-      s = rt_fail(RT_E_RANGE, "%s %s: index[%lld] is %lld; expected 0 to %lld", c->op->name, c->name, (long long)i,
-                  (long long)k, (long long)plane - 1);
-    else
+    extent r = window_place(c->attr, 0, at.p, dx->dim[2]), q = window_place(c->attr, 1, at.q, dx->dim[3]);
+    int64_t k = rt_load_int(index, rt_tensor_offset(index, i)), h = k / dx->dim[3], w = k % dx->dim[3];
+    if (h >= r.begin && h < r.end && w >= q.begin && w < q.end)
       sum[(at.n * dx->dim[1] + at.c) * plane + k] += rt_get(dy, i);
   }
-  if (s == RT_OK) rt_dense_store(dx, sum);
+  rt_dense_store(dx, sum);
   rt_free(sum);
-  return s;
+  return RT_OK;
 }
 
 /* ---- rows ---- */
@@ -311,7 +309,7 @@ const rt_op rt_op_row_max_pool2d = {
 
 const rt_op rt_op_row_max_pool2d_backward = {
     .name = "max_pool2d_backward",
-    .summary = "gradient of max_pool2d: each dy is added where the maximum was",
+    .summary = "gradient of max_pool2d: each dy is added where in its window the maximum was",
     .input_names = "dy index like",
     .options = max_options,
     .attr_size = sizeof(rt_pool2d_attr),
