@@ -139,7 +139,7 @@ def run_torch(args):
     torch.manual_seed(args.seed)
     (images, labels), (test_images, test_labels) = (read(torch, numpy, args, f) for f in ("data_batch_*.bin", "test_batch.bin"))
     if args.images:
-        images, labels = images[:args.images], labels[:args.images]
+        images, labels, test_images, test_labels = (t[:args.images] for t in (images, labels, test_images, test_labels))
     began = time.perf_counter()
     std, mean = torch.std_mean(images, (0, 2, 3), keepdim=True)
     images, test_images = (images - mean) / std, (test_images - mean) / std
@@ -183,7 +183,7 @@ def main():
     p.add_argument("--seeds", type=int, default=3, help="runs of each, with seeds from 0 (3)")
     p.add_argument("--side", choices=["both", "retort", "torch"], default="both")
     p.add_argument("--epochs", type=int, default=0, help=f"of both ({OUR_EPOCHS} and {THEIR_EPOCHS})")
-    p.add_argument("--images", type=int, default=0, help="so many training images instead of all: a trial")
+    p.add_argument("--images", type=int, default=0, help="so many training images, and test images in PyTorch, instead of all: a trial")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--json", metavar="FILE", help="write all figures")
     p.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
