@@ -39,7 +39,7 @@ void rt_soft_targets(const float *z, int64_t n, double temperature, double *p);
 rt_status rt_network_run_once(rt_network *network, const float *x, int64_t n, const float **logits);
 /* Logits of the views that network->tta says. */
 rt_status rt_views_run(rt_network *network, const float *x, int64_t n, const float **logits);
-rt_status rt_views_check(const rt_network *network);
+rt_status rt_views_check(rt_tta tta, int64_t height, int64_t width); /* can such images be seen that way? */
 
 /* "0.5,0.25", exactly. */
 void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n);

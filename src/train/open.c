@@ -309,7 +309,7 @@ rt_status rt_network_open(const char *path, const rt_network_options *options, r
   rt_status s = rt_network_load(path, options, &n);
   if (s == RT_OK) {
     n->tta = options ? options->tta : RT_TTA_NONE;
-    s = rt_views_check(n);
+    s = rt_views_check(n->tta, n->info.height, n->info.width);
     if (s == RT_OK) s = rt_compile_evaluation(&n->graph, false, options && options->bf16, &plan, &n->plan);
     if (s != RT_OK) s = rt_fail_in(s, "%s", path);
   }

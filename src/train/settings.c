@@ -271,6 +271,7 @@ rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt
     lr = (o->optimizer == RT_OPTIMIZER_ADAMW ? 0.001 : 0.02) * sqrt(images);
   rt_status s = resolve("lr", &o->lr, lr, false, arena);
   if (s == RT_OK) s = resolve("weight_decay", &o->weight_decay, decay, false, arena);
+  if (s == RT_OK) s = rt_views_check((rt_tta)o->tta, data->height, data->width);
   if (s == RT_OK) s = resolve_seeds(o, arena);
   if (s == RT_OK) s = resolve_losses(o, arena);
   if (strcmp(o->augment, "auto") == 0) o->augment = *data->augment ? data->augment : "none";

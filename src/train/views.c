@@ -21,11 +21,10 @@ static const view flip_translate[] = {{0, false, 0.25f},
                                       {0}};
 static const view *const views[] = {[RT_TTA_FLIP] = flip, [RT_TTA_FLIP_TRANSLATE] = flip_translate};
 
-rt_status rt_views_check(const rt_network *network) {
-  const rt_network_info *i = &network->info;
-  if (network->tta != RT_TTA_FLIP_TRANSLATE || (i->height > 1 && i->width > 1)) return RT_OK;
-  return rt_fail(RT_E_ARGUMENT, "tta=flip+translate: images of %lldx%lld can't be moved", (long long)i->height,
-                 (long long)i->width);
+rt_status rt_views_check(rt_tta tta, int64_t height, int64_t width) {
+  if (tta != RT_TTA_FLIP_TRANSLATE || (height > 1 && width > 1)) return RT_OK;
+  return rt_fail(RT_E_ARGUMENT, "tta=flip+translate: images of %lldx%lld can't be moved", (long long)height,
+                 (long long)width);
 }
 
 /* Memory for a view of n images and for their logits. */

@@ -52,6 +52,9 @@ static void settings(void **state) {
   run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "order_seed", "1.5", NULL), "a whole number");
   run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "optimizer_options", "beta3=1", NULL), "did you mean beta");
   run_says(RT_E_ARGUMENT, train(out, NULL, NULL, NULL, "model", "", NULL), "model is missing");
+  run_says(RT_E_ARGUMENT,
+           train(out, NULL, NULL, NULL, "data_options", "shape=1,1,36 images=240", "tta", "flip+translate", NULL),
+           "images of 1x36 can't be moved");
   data_dir_remove();
 }
 
