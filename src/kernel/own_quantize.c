@@ -1,29 +1,30 @@
-/* f32 to u8 and back, flat. */
+/* Rounding to grids: f32 to u8 and back, and both at once in floats (fake_quant). */
 #include "kernel/own.h"
 
+#include <math.h>
+
 typedef struct job {
-  const float *f32;
-  const uint8_t *u8;
+  const rt_simd *simd;
+  rt_dtype dtype;
+  const void *x, *dy;
   void *out;
-  float scale, zero, high;
+  rt_fake_grid grid;
+  int64_t n;   /* elements; of a filter, for weights */
+  double *sum; /* of the gradient of the scale, by tile */
 } job;
+
+/* ---- to u8 and back ---- */
 
 static void quantize(void *p, int64_t begin, int64_t end) {
   const job *j = p;
-  const float *restrict x = j->f32;
-  uint8_t *restrict q = j->out;
-  for (int64_t i = begin; i < end; i++) {
-    float v = __builtin_nearbyintf(x[i] * j->scale) + j->zero;
-    v = v > 0 ? v : 0;
-    q[i] = (uint8_t)(int)(v < j->high ? v : j->high);
-  }
+  const rt_fake_grid *g = &j->grid;
+  j->simd->quantize((const float *)j->x + begin, (uint8_t *)j->out + begin, end - begin, 1 / g->scale, g->zero,
+                    g->high);
 }
 
 static void dequantize(void *p, int64_t begin, int64_t end) {
   const job *j = p;
-  const uint8_t *restrict q = j->u8;
-  float *restrict y = j->out;
-  for (int64_t i = begin; i < end; i++) y[i] = j->scale * ((float)q[i] - j->zero);
+  j->simd->dequantize((const uint8_t *)j->x + begin, (float *)j->out + begin, end - begin, j->grid.scale, j->grid.zero);
 }
 
 static bool alike_but_dtype(const rt_site *site) {
@@ -34,24 +35,133 @@ static bool alike_but_dtype(const rt_site *site) {
 
 static bool accepts_quantize(const rt_site *site) { return site->in[0]->dtype == RT_F32 && alike_but_dtype(site); }
 
-static rt_status run_quantize(const rt_kernel_call *call) {
+static rt_status run_flat(const rt_kernel_call *call, rt_body *body) {
   const rt_quantize_attr *a = call->site->attr;
-  job j = {.f32 = call->in[0]->data,
+  job j = {.simd = rt_simd_get(),
+           .x = call->in[0]->data,
            .out = call->out->data,
-           .scale = 1 / (float)a->scale,
-           .zero = (float)a->zero_point,
-           .high = (float)a->high};
-  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, quantize, &j);
+           .grid = {(float)a->scale, (float)a->zero_point, 0, (float)a->high}};
+  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, body, &j);
   return RT_OK;
 }
 
-static rt_status run_dequantize(const rt_kernel_call *call) {
-  const rt_quantize_attr *a = call->site->attr;
-  job j = {.u8 = call->in[0]->data, .out = call->out->data, .scale = (float)a->scale, .zero = (float)a->zero_point};
-  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, dequantize, &j);
+static rt_status run_quantize(const rt_kernel_call *call) { return run_flat(call, quantize); }
+static rt_status run_dequantize(const rt_kernel_call *call) { return run_flat(call, dequantize); }
+
+/* ---- fake_quant: tiles of floats ---- */
+
+static int64_t tile_size(const job *j, int64_t t) {
+  return j->n - t * OWN_TILE < OWN_TILE ? j->n - t * OWN_TILE : OWN_TILE;
+}
+
+static void fake(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  float in[OWN_TILE], out[OWN_TILE];
+  for (int64_t t = begin; t < end; t++) {
+    int64_t first = t * OWN_TILE, n = tile_size(j, t);
+    const float *x = own_tile(j->simd, j->dtype, j->x, first, n, in);
+    float *y = own_tile_begin(j->dtype, j->out, first, out);
+    j->simd->fake_quant(x, y, n, &j->grid);
+    own_tile_end(j->simd, j->dtype, j->out, first, n, y);
+  }
+}
+
+static void fake_backward(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  float in[OWN_TILE], dy_in[OWN_TILE], out[OWN_TILE];
+  for (int64_t t = begin; t < end; t++) {
+    int64_t first = t * OWN_TILE, n = tile_size(j, t);
+    const float *x = own_tile(j->simd, j->dtype, j->x, first, n, in);
+    const float *dy = own_tile(j->simd, j->dtype, j->dy, first, n, dy_in);
+    float *dx = own_tile_begin(j->dtype, j->out, first, out);
+    j->sum[t] = 0;
+    j->simd->fake_quant_backward(dy, x, dx, n, &j->grid, &j->sum[t]);
+    own_tile_end(j->simd, j->dtype, j->out, first, n, dx);
+  }
+}
+
+static job job_of(const rt_kernel_call *call, int x) {
+  const rt_fake_quant_attr *a = call->site->attr;
+  return (job){
+      .simd = rt_simd_get(),
+      .dtype = call->out->dtype,
+      .x = own_in(call, x),
+      .out = call->out->data,
+      .grid = {*(const float *)own_in(call, x + 1), *(const float *)own_in(call, x + 2), (float)a->low, (float)a->high},
+      .n = rt_tensor_elements(call->out)};
+}
+
+static int64_t tiles_of(int64_t n) { return (n + OWN_TILE - 1) / OWN_TILE; }
+
+static rt_status run_fake(const rt_kernel_call *call) {
+  job j = job_of(call, 0);
+  rt_parallel_for(tiles_of(j.n), OWN_GRAIN / OWN_TILE, fake, &j);
   return RT_OK;
+}
+
+static rt_status run_fake_backward(const rt_kernel_call *call) {
+  const rt_fake_quant_attr *a = call->site->attr;
+  job j = job_of(call, 1);
+  j.dy = own_in(call, 0);
+  j.sum = call->workspace;
+  rt_parallel_for(tiles_of(j.n), OWN_GRAIN / OWN_TILE, fake_backward, &j);
+  if (!a->learned) return RT_OK;
+  double sum = 0;
+  for (int64_t t = 0; t < tiles_of(j.n); t++) sum += j.sum[t];
+  const rt_tensor *dx = call->out;
+  double numbers = (double)j.n / (double)(dx->rank > 1 ? dx->dim[0] : 1);
+  *(float *)call->out[1].data = (float)(a->scaled ? sum / sqrt(numbers * (double)a->high) : sum);
+  return RT_OK;
+}
+
+static rt_status prepare_fake_backward(rt_site *site) {
+  site->workspace = tiles_of(rt_type_elements(site->out)) * (int64_t)sizeof(double);
+  return RT_OK;
+}
+
+static bool accepts_fake(const rt_site *site) {
+  return own_dtype(site->out->dtype) && own_alike(site->in[0], site->out) && site->in[1]->dtype == RT_F32;
+}
+
+static bool accepts_fake_backward(const rt_site *site) {
+  return own_dtype(site->out->dtype) && own_alike(site->in[0], site->out) && own_alike(site->in[1], site->out) &&
+         site->in[2]->dtype == RT_F32;
+}
+
+/* ---- fake_quant_weight: filters ---- */
+
+static void fake_filters(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  for (int64_t o = begin; o < end; o++) {
+    const float *x = (const float *)j->x + o * j->n;
+    float most;
+    j->simd->largest(x, j->n, &most);
+    rt_fake_grid grid = {most > 0 ? (float)((double)most / 127) : 1, 0, -128, 128};
+    j->simd->fake_quant(x, (float *)j->out + o * j->n, j->n, &grid);
+  }
+}
+
+static rt_status run_fake_weight(const rt_kernel_call *call) {
+  int64_t filters = call->out->dim[0];
+  job j = {.simd = rt_simd_get(),
+           .x = call->in[0]->data,
+           .out = call->out->data,
+           .n = rt_tensor_elements(call->out) / filters};
+  rt_parallel_for(filters, OWN_GRAIN / j.n + 1, fake_filters, &j);
+  return RT_OK;
+}
+
+static bool accepts_fake_weight(const rt_site *site) {
+  const rt_type *y = site->out;
+  return y->dtype == RT_F32 && own_alike(site->in[0], y) && (y->layout == RT_ROW_MAJOR || rt_layouts_agree(y));
 }
 
 const rt_kernel rt_kernel_quantize = {"own_quantize", RT_OP(quantize), accepts_quantize, NULL, run_quantize, NULL};
 const rt_kernel rt_kernel_dequantize = {
     "own_dequantize", RT_OP(dequantize), alike_but_dtype, NULL, run_dequantize, NULL};
+const rt_kernel rt_kernel_fake_quant = {"own_fake_quant", RT_OP(fake_quant), accepts_fake, NULL, run_fake, NULL};
+const rt_kernel rt_kernel_fake_quant_backward = {"own_fake_quant_backward", RT_OP(fake_quant_backward),
+                                                 accepts_fake_backward,     prepare_fake_backward,
+                                                 run_fake_backward,         NULL};
+const rt_kernel rt_kernel_fake_quant_weight = {
+    "own_fake_quant_weight", RT_OP(fake_quant_weight), accepts_fake_weight, NULL, run_fake_weight, NULL};

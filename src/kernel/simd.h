@@ -11,6 +11,11 @@ typedef struct rt_adamw_step {
   float beta1, beta2, eps, keep, rate, root, scale;
 } rt_adamw_step;
 
+/* Levels low … high; level q is scale (q - zero). */
+typedef struct rt_fake_grid {
+  float scale, zero, low, high;
+} rt_fake_grid;
+
 typedef struct rt_simd {
 #define LOOP(name, parameters) void(*name) parameters;
 #define LOOPS(name, parameters) void(*name[2]) parameters;

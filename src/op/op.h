@@ -46,6 +46,11 @@ typedef struct rt_quantize_attr {
   int64_t zero_point, high; /* levels are 0 … high */
 } rt_quantize_attr;
 
+typedef struct rt_fake_quant_attr {
+  int64_t low, high;
+  bool learned, scaled; /* the scale has a gradient; it is divided by √(numbers of a sample · high) */
+} rt_fake_quant_attr;
+
 typedef struct rt_batch_norm_attr {
   double eps, momentum; /* running = (1 - momentum) running + momentum batch, as in PyTorch */
   int activation;       /* applied to the sum of the normalised value and residual */

@@ -23,6 +23,12 @@ typedef struct rt_int8_table {
  * variables keep name and type. RT_E_ARGUMENT where a grid is missing that a product needs. */
 rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out);
 
+/* The same decisions and the same rounding in float, over the store of `from`: a graph in evaluation form (its weights may be
+ * derived), or a fused training graph before it is differentiated, where the batch norm behind a convolution belongs to it and
+ * the row of the convolution is that of both. Grids are the statistics "NODE.out.scale" and "NODE.out.zero_point" (f32
+ * scalars that start as the table says); with `learned` the scales are parameters (LSQ). */
+rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, bool learned, rt_graph **out);
+
 /* Why a node can't run in int8; NULL: it can. */
 const char *rt_int8_obstacle(const rt_node *node);
 

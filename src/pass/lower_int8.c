@@ -1,7 +1,8 @@
 /* A product y = act(x·w + b + r) on the grids x = sx·(qx − zx), w = sw·qw, r = sr·(qr − zr), y = sy·(qy − zy) is
  *   qy = act(Σ qx·qw · (sx·sw/sy) + (b − sx·zx·sw·Σqw − sr·zr)/sy + zy + (sr/sy)·qr)
  * in which all but the first sum and the residual are known beforehand: scale and bias of the int8 op. A padded image gets
- * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0. */
+ * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0.
+ * The fake-quantized twin takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read. */
 #include "base/alloc.h"
 #include "pass/int8.h"
 #include "pass/pass.h"
@@ -19,6 +20,7 @@ typedef struct grid {
 typedef struct lowering {
   const rt_graph *from;
   const rt_int8_table *table;
+  bool fake, learned; /* values on grids are floats; their scales are trained */
   rt_rewrite rw;
   grid *grid;            /* by old value id */
   const rt_node **reads; /* by old value id: the one node that reads it; NULL: none, or several, or it is marked */
@@ -33,9 +35,18 @@ static const rt_int8_node *entry(const lowering *l, const char *name) {
   return NULL;
 }
 
+/* Known before an image is: made of variables. */
+static bool is_derived(const rt_value *v) {
+  if (v->kind == RT_VALUE_VARIABLE || v->kind == RT_VALUE_CONSTANT) return true;
+  if (v->kind != RT_VALUE_NODE) return false;
+  for (int i = 0; i < v->node->n_in; i++)
+    if (v->node->in[i] && !is_derived(v->node->in[i])) return false;
+  return true;
+}
+
 const char *rt_int8_obstacle(const rt_node *node) {
   if (!node->op->int8) return "there is no int8 form of it";
-  if (node->in[1]->kind != RT_VALUE_VARIABLE) return "its weight is computed from activations";
+  if (!is_derived(node->in[1])) return "its weight is computed from activations";
   if (node->in[0]->type.rank < 2) return "its input is a vector";
   return NULL;
 }
@@ -49,10 +60,33 @@ static const char *name_of(const rt_value *v) { return v->node ? v->node->name :
 
 /* ---- values on grids ---- */
 
+/* A number of a grid in the store: "NODE.out.scale". */
+static rt_value *number(lowering *l, const char *name, const char *role, double value, bool trained) {
+  char full[300];
+  rt_type type = rt_type_of(RT_F32, 0, NULL);
+  rt_init init = {RT_INIT_CONSTANT, value, 0};
+  rt_var *var;
+  snprintf(full, sizeof full, "%s.out.%s", name, role);
+  rt_segment segment = trained ? RT_SEGMENT_PARAMETER : RT_SEGMENT_STATISTIC;
+  rt_status s = rt_store_declare(l->rw.to->store, full, &type, segment, &init, &var);
+  return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
+}
+
+/* A float brought onto its grid: u8, or a float there. */
+static rt_value *rounded(lowering *l, const rt_int8_node *e, rt_value *x) {
+  rt_graph *g = l->rw.to;
+  rt_quantize_attr attr = {.scale = e->scale, .zero_point = e->zero_point, .high = l->table->high};
+  rt_fake_quant_attr fake = {.high = l->table->high, .learned = l->learned, .scaled = l->learned};
+  if (!l->fake) return rt_emit(g, RT_OP(quantize), e->node, &attr, 1, x);
+  return rt_emit(g, RT_OP(fake_quant), e->node, &fake, 3, x, number(l, e->node, "scale", e->scale, l->learned),
+                 number(l, e->node, "zero_point", e->zero_point, false));
+}
+
 static rt_value *as_float(lowering *l, const rt_value *v) {
   rt_value *now = v ? rt_rewrite_value(&l->rw, v) : NULL;
   if (!v || now) return now;
   const grid *g = &l->grid[v->id];
+  if (l->fake) return g->q;
   rt_quantize_attr attr = {.scale = g->scale, .zero_point = g->zero_point, .high = l->table->high};
   if (g->q) now = rt_emit(l->rw.to, RT_OP(dequantize), name_of(v), &attr, 1, g->q);
   rt_rewrite_set(&l->rw, v, now);
@@ -66,9 +100,7 @@ static rt_status as_grid(lowering *l, const rt_value *v, const grid **out) {
   const rt_int8_node *e = entry(l, name_of(v));
   if (!e || !(e->scale > 0))
     return rt_fail(RT_E_ARGUMENT, "int8: the output of %s has no scale, and an int8 node reads it", name_of(v));
-  rt_quantize_attr attr = {.scale = e->scale, .zero_point = e->zero_point, .high = l->table->high};
-  rt_value *x = rt_rewrite_value(&l->rw, v);
-  *g = (grid){rt_emit(l->rw.to, RT_OP(quantize), name_of(v), &attr, 1, x), e->scale, e->zero_point};
+  *g = (grid){rounded(l, e, rt_rewrite_value(&l->rw, v)), e->scale, e->zero_point};
   return g->q ? RT_OK : rt_graph_status(l->rw.to);
 }
 
@@ -93,10 +125,9 @@ static rt_value *filter_sums(rt_graph *g, const char *name, rt_value *weight) {
 }
 
 typedef struct product {
-  const rt_node *node;
-  const grid *x, *residual; /* residual: NULL where there is none on a grid */
-  grid y;                   /* q NULL: y is f32, scale 1 */
-  bool relu;
+  const rt_node *node, *norm, *act; /* norm: batch norm of a training graph, act: relu or relu6; NULL: none */
+  const grid *x, *residual;         /* residual: NULL where there is none on a grid */
+  grid y;                           /* q NULL: y is f32, scale 1 */
 } product;
 
 /* (b − sx·zx·sw·Σqw − sr·zr)/sy + zy */
@@ -123,7 +154,7 @@ static rt_value *padded(lowering *l, const product *p, rt_conv2d_attr *conv) {
   return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
 }
 
-static rt_value *emit(lowering *l, const product *p, rt_value *residual, bool f32) {
+static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bool f32) {
   rt_graph *g = l->rw.to;
   const rt_node *node = p->node;
   bool conv = node->op == RT_OP(conv2d);
@@ -133,7 +164,7 @@ static rt_value *emit(lowering *l, const product *p, rt_value *residual, bool f3
                                        .x_high = l->table->high,
                                        .f32 = f32}};
   if (conv) attr.conv = *(const rt_conv2d_attr *)node->attr;
-  if (p->relu) attr.conv.activation = RT_ACTIVATION_RELU;
+  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
   rt_value *weight = variable(l, node, "weight", RT_S8, w->rank, w->dim);
   rt_value *scale = variable(l, node, "weight_scale", RT_F32, 1, w->dim);
   rt_value *bias = variable(l, node, "bias", RT_F32, 1, w->dim);
@@ -142,6 +173,27 @@ static rt_value *emit(lowering *l, const product *p, rt_value *residual, bool f3
   scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, p->x->scale / p->y.scale));
   rt_value *in[] = {x, weight, scale, bias, residual};
   return rt_graph_add(g, node->op->int8, node->name, in, residual ? 5 : 4, &attr);
+}
+
+/* The node again with its first input and its residual replaced, and a weight that is rounded. */
+static rt_value *again(lowering *l, const rt_node *node, rt_value *x, int residual_input, rt_value *residual) {
+  rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
+  if (!in) return rt_graph_failed(l->rw.to, RT_E_MEMORY);
+  for (int i = 1; i < node->n_in; i++) in[i] = i == residual_input ? residual : as_float(l, node->in[i]);
+  in[0] = x;
+  if (node->op->int8) in[1] = rt_emit(l->rw.to, RT_OP(fake_quant_weight), node->name, NULL, 1, in[1]);
+  rt_value *y = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
+  for (int i = 1; y && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], y->node->out[i]);
+  return y;
+}
+
+enum { CONV_RESIDUAL = 3, NORM_RESIDUAL = 5 };
+
+static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, const rt_int8_node *row) {
+  rt_value *y = again(l, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
+  if (p->norm) y = again(l, p->norm, y, NORM_RESIDUAL, residual);
+  if (p->act) y = again(l, p->act, y, -1, NULL);
+  return row ? rounded(l, row, y) : y;
 }
 
 /* ---- nodes ---- */
@@ -156,26 +208,47 @@ static const rt_node *follower(const lowering *l, const rt_node *node) {
   return ends ? next : NULL;
 }
 
-static rt_status lower_product(lowering *l, const rt_node *node) {
-  const rt_node *next = follower(l, node), *last = next ? next : node;
-  const rt_value *y = last->out[0], *r = node->op == RT_OP(conv2d) && node->n_in > 3 ? node->in[3] : NULL;
-  const rt_int8_node *e = entry(l, last->name);
+static const rt_value *residual_of(const product *p) {
+  const rt_node *n = p->norm ? p->norm : p->node;
+  int i = p->norm ? NORM_RESIDUAL : CONV_RESIDUAL;
+  return (p->norm || n->op == RT_OP(conv2d)) && n->n_in > i ? n->in[i] : NULL;
+}
+
+/* The product that ends at this node: itself, or the convolution whose batch norm it is. */
+static bool match(const lowering *l, const rt_node *node, product *p) {
+  bool norm = l->fake && (node->op == RT_OP(batch_norm_train) || node->op == RT_OP(batch_norm));
+  const rt_node *layer = norm ? node->in[0]->node : node;
+  if (!layer || (norm && l->reads[layer->out[0]->id] != node) || !is_int8(l, layer)) return false;
+  *p = (product){.node = layer, .norm = norm ? node : NULL, .y = {.scale = 1}};
+  return true;
+}
+
+/* A batch norm comes with its convolution, and the other way round. */
+static bool waits_for_norm(const lowering *l, const rt_node *node) {
+  product p;
+  const rt_node *next = l->reads[node->out[0]->id];
+  return next && match(l, next, &p) && p.norm && p.node == node;
+}
+
+static rt_status lower_product(lowering *l, product *p) {
+  const rt_node *end = p->norm ? p->norm : p->node;
+  p->act = follower(l, end);
+  const rt_value *y = p->act ? p->act->out[0] : end->out[0], *r = residual_of(p);
+  const rt_int8_node *e = entry(l, p->act ? p->act->name : p->node->name);
   bool quantized = e->scale > 0 && l->readers[y->id];
-  product p = {.node = node, .relu = next != NULL, .y = {.scale = 1}};
   rt_value *residual = NULL;
-  if (quantized) p.y = (grid){NULL, e->scale, e->zero_point};
-  rt_status s = as_grid(l, node->in[0], &p.x);
-  if (s == RT_OK && r && quantized) s = as_grid(l, r, &p.residual);
+  if (quantized) p->y = (grid){NULL, e->scale, e->zero_point};
+  rt_status s = as_grid(l, p->node->in[0], &p->x);
+  if (s == RT_OK && r && quantized) s = as_grid(l, r, &p->residual);
   if (s != RT_OK) return s;
-  if (r) residual = quantized ? p.residual->q : as_float(l, r);
-  rt_value *now = emit(l, &p, residual, !quantized);
+  if (r) residual = quantized ? p->residual->q : as_float(l, r);
+  rt_value *now = l->fake ? emit_fake(l, p, residual, quantized ? e : NULL) : emit_int8(l, p, residual, !quantized);
   if (!now) return rt_graph_status(l->rw.to);
-  if (!quantized) {
+  p->y.q = now;
+  if (quantized)
+    l->grid[y->id] = p->y;
+  else
     rt_rewrite_set(&l->rw, y, now);
-    return RT_OK;
-  }
-  p.y.q = now;
-  l->grid[y->id] = p.y;
   return RT_OK;
 }
 
@@ -212,7 +285,9 @@ static rt_status lower_node(lowering *l, const rt_node *node) {
   bool done = true;
   for (int j = 0; j < node->n_out; j++) done = done && (l->grid[node->out[j]->id].q || l->rw.map[node->out[j]->id]);
   if (done) return RT_OK; /* it went with the product in front of it */
-  if (is_int8(l, node)) return lower_product(l, node);
+  product p;
+  if (waits_for_norm(l, node)) return RT_OK;
+  if (match(l, node, &p)) return lower_product(l, &p);
   return move_quantized(l, node) ? rt_graph_status(l->rw.to) : copy_node(l, node);
 }
 
@@ -224,15 +299,13 @@ static void find_readers(lowering *l) {
   for (int i = 0; i < g->n_outputs; i++) uses[g->output[i].value->id] += 2;
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const rt_node *node = g->node[i];
-    bool multiplies = is_int8(l, node);
     bool moves = node->op->moves && l->readers[node->out[0]->id];
-    for (int j = 0; j < node->n_in; j++) {
-      const rt_value *v = node->in[j];
-      if (!v) continue;
-      l->reads[v->id] = uses[v->id]++ ? NULL : node;
-      bool on_grid = (multiplies && (j == 0 || (j == 3 && node->op == RT_OP(conv2d)))) || (moves && j == 0);
-      l->readers[v->id] += on_grid;
-    }
+    for (int j = 0; j < node->n_in; j++)
+      if (node->in[j]) l->reads[node->in[j]->id] = uses[node->in[j]->id]++ ? NULL : node;
+    if (is_int8(l, node) || moves) l->readers[node->in[0]->id]++;
+    product p;
+    const rt_value *r = match(l, node, &p) ? residual_of(&p) : NULL;
+    if (r) l->readers[r->id]++;
   }
 }
 
@@ -248,19 +321,27 @@ static rt_status lower(lowering *l, rt_graph **out) {
   return s;
 }
 
-rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out) {
-  size_t n = (size_t)from->n_values + 1;
-  lowering l = {.from = from,
-                .table = table,
-                .grid = rt_alloc_array(n, sizeof *l.grid),
-                .reads = rt_alloc_array(n, sizeof *l.reads),
-                .readers = rt_alloc_array(2 * n, sizeof *l.readers)};
+static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
+  size_t n = (size_t)l->from->n_values + 1;
+  l->grid = rt_alloc_array(n, sizeof *l->grid);
+  l->reads = rt_alloc_array(n, sizeof *l->reads);
+  l->readers = rt_alloc_array(2 * n, sizeof *l->readers);
   *out = NULL;
-  rt_status s = l.grid && l.reads && l.readers ? rt_rewrite_begin_over(&l.rw, from, to) : RT_E_MEMORY;
-  if (s == RT_OK) s = lower(&l, out);
+  rt_status s = l->grid && l->reads && l->readers ? rt_rewrite_begin_over(&l->rw, l->from, to) : RT_E_MEMORY;
+  if (s == RT_OK) s = lower(l, out);
   if (s == RT_OK) s = rt_pass_prune(out);
-  rt_free(l.grid);
-  rt_free(l.reads);
-  rt_free(l.readers);
+  rt_free(l->grid);
+  rt_free(l->reads);
+  rt_free(l->readers);
   return s;
+}
+
+rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out) {
+  lowering l = {.from = from, .table = table};
+  return run(&l, to, out);
+}
+
+rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, bool learned, rt_graph **out) {
+  lowering l = {.from = from, .table = table, .fake = true, .learned = learned};
+  return run(&l, from->store, out);
 }

@@ -279,12 +279,48 @@ def int8_result(acc, scale, bias, residual, residual_scale=1.0, relu=False, f32=
     return y if f32 else y.round().clamp(0, high).to(torch.uint8)
 
 
+def fake_quant(v, scale, zero, low, high, factor=1.0):
+    """In float64, which PyTorch's own have not; they must agree in float32."""
+    class Quantize(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, v, scale):
+            q = zero + (v / scale).round()
+            inside, q = (q >= low) & (q <= high), q.clamp(low, high) - zero
+            ctx.save_for_backward(inside, q, v / scale)
+            return q * scale
+
+        @staticmethod
+        def backward(ctx, dy):
+            inside, q, steps = ctx.saved_tensors
+            return dy * inside, factor * (dy * (q - inside * steps)).sum()
+
+    y = Quantize.apply(v, scale)
+    theirs = v.detach().float().requires_grad_(), scale.detach().float().reshape(1).requires_grad_()
+    like = torch._fake_quantize_learnable_per_tensor_affine(*theirs, zero.float().reshape(1), low, high, factor)
+    like.sum().backward()
+    ours = torch.autograd.grad(Quantize.apply(v, s := scale.detach().requires_grad_()).sum(), [v, s], retain_graph=True)
+    for a, b in zip((y, *ours), (like, theirs[0].grad, theirs[1].grad[0])):
+        assert torch.allclose(a.detach().float(), b.detach(), rtol=1e-4, atol=1e-4), (a, b)
+    return y
+
+
 def quantized():
     for scale, zero in (0.017, 128), (0.02, 0), (0.008, 77):
         case("quantize", f"scale={scale} zero_point={zero}", [Fixed(x(2, 3, 5, 4))],
              lambda v: torch.quantize_per_tensor(v.float(), scale, zero, torch.quint8).int_repr(), loss=())
         case("dequantize", f"scale={scale} zero_point={zero}", [levels(2, 3, 5, 4)],
              lambda q: torch.tensor(scale, dtype=torch.float32) * (q.int() - zero).float(), loss=())
+
+    for scale, zero, high in (17 / 1024, 100, 255), (5 / 256, 0, 127):
+        case("fake_quant", f"high={high}", [x(2, 3, 5, 4), Fixed(scale), Fixed(zero)],
+             lambda v, s, z: fake_quant(v, s, z, 0, high))
+        case("fake_quant", f"high={high} learned=true scaled=true", [x(2, 3, 5, 4), np.array(scale), Fixed(zero)],
+             lambda v, s, z: fake_quant(v, s, z, 0, high, (60 * high) ** -0.5))
+    for shape in (5, 3, 3, 3), (4, 33):
+        w = x(*shape)
+        w.reshape(shape[0], -1)[:, 1] = 65 / 32  # odd: nothing lies between two levels
+        case("fake_quant_weight", "", [w], lambda v: torch.cat([
+            fake_quant(f, f.detach().abs().max() / 127, torch.zeros(()), -127, 127)[None] for f in v]))
 
     def numbers32(n, most):
         return (most * uniform(n)).astype(np.float32)
