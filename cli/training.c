@@ -101,7 +101,7 @@ static int report(const rt_train_report *r, const char *verb) {
   print_score("validation", &r->validation);
   if (r->validation.images && r->test.images) printf(", ");
   print_score("test", &r->test);
-  printf("\n%s/model.best.pth\n", r->directory);
+  printf("\n%s/%s\n", r->directory, r->model);
   return EXIT_DONE;
 }
 

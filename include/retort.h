@@ -749,6 +749,7 @@ typedef bool rt_listener(void *context, const rt_news *news);
 
 typedef struct rt_train_report {
   char directory[1024];
+  const char *model;         /* name of the file in it that has the best epoch's weights */
   int64_t epochs, steps;     /* made */
   int64_t best_epoch;        /* whose weights model.best.pth has */
   rt_score validation, test; /* of those; images is 0 where there is no such split */
@@ -762,7 +763,7 @@ typedef struct rt_train_report {
  *   config.json              every setting as it was resolved
  *   metrics.jsonl            a line per logged step, per epoch, and at the end
  *   events.out.tfevents.*    the same for TensorBoard, histograms of the weights, some images
- *   model.best.pth           the weights of the best epoch by validation accuracy (the last one without validation images)
+ *   model.best.pth           (.onnx where the model is an .onnx file) the weights of the best epoch by validation accuracy (the last one without validation images)
  *   model.last.pth           those of the last epoch; both load with PyTorch's load_state_dict(strict=True)
  *   checkpoint.safetensors   everything that going on needs, every epoch, every `checkpoint_steps` and at an interruption
  *   dark_knowledge.json      of a run with teachers: some test images and what teacher and student say of them

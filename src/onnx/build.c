@@ -1,10 +1,11 @@
 #include "onnx/import.h"
 
 #include "base/alloc.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 
-enum { MADE_MOST = 256 << 20 };
+enum { MADE_MOST = 256 << 20, SQUARE = 32 };
 
 /* ---- inputs ---- */
 
@@ -159,15 +160,29 @@ rt_status rt_onnx_build(rt_onnx *m, rt_graph *g, const rt_onnx_options *o) {
 
 /* ---- values of the variables ---- */
 
+/* x K×O to y O×K in squares that stay in the cache. */
+typedef struct turning {
+  const float *x;
+  float *y;
+  int64_t rows, columns;
+} turning;
+
+static void turn(void *context, int64_t begin, int64_t end) { /* over bands of SQUARE rows of x */
+  const turning *t = context;
+  for (int64_t band = begin; band < end; band++)
+    for (int64_t left = 0; left < t->columns; left += SQUARE)
+      for (int64_t i = band * SQUARE; i < t->rows && i < (band + 1) * SQUARE; i++)
+        for (int64_t k = left; k < t->columns && k < left + SQUARE; k++)
+          t->y[k * t->rows + i] = t->x[i * t->columns + k];
+}
+
 /* From the file's dtype to the variable's, and from [K, O] to O×K where it was turned. */
 static void convert(const rt_entry *e, void *data, bool transposed, const rt_var *v) {
   rt_type type = rt_type_of(e->element->dtype, e->rank, e->dim);
   rt_tensor from = rt_tensor_view(&type, data), to = rt_tensor_view(&v->type, v->data);
   if (transposed && e->element->dtype == RT_F32) {
-    const float *x = data;
-    float *y = v->data;
-    for (int64_t i = 0; i < e->dim[0]; i++)
-      for (int64_t k = 0; k < e->dim[1]; k++) y[k * e->dim[0] + i] = x[i * e->dim[1] + k];
+    turning t = {data, v->data, e->dim[0], e->dim[1]};
+    rt_parallel_for((e->dim[0] + SQUARE - 1) / SQUARE, 4, turn, &t);
     return;
   }
   int64_t n = rt_type_elements(&type), columns = transposed ? e->dim[1] : 1, rows = transposed ? e->dim[0] : n;

@@ -277,11 +277,21 @@ static const char *preprocess(rt_onnx_export *e, const rt_value *x, const char *
   return image;
 }
 
+/* Does anything that is written read it? Passes leave inputs where what read them is gone. */
+static bool is_read(const rt_onnx_export *e, const rt_value *v) {
+  for (int i = 0; i < e->g->n_nodes; i++)
+    for (int k = 0; e->live[i] && k < e->g->node[i]->n_in; k++)
+      if (e->g->node[i]->in[k] == v) return true;
+  for (int i = 0; i < e->g->n_outputs; i++)
+    if (e->g->output[i].value == v) return true;
+  return false;
+}
+
 static void put_inputs(rt_onnx_export *e, const rt_onnx_write *w) {
   e->graph.input = take(e, ((size_t)e->g->n_values + 1) * sizeof *e->graph.input);
   for (int i = 0; i < e->g->n_values && e->status == RT_OK; i++) {
     const rt_value *v = e->g->value[i];
-    if (v->kind != RT_VALUE_INPUT) continue;
+    if (v->kind != RT_VALUE_INPUT || !is_read(e, v)) continue;
     bool is_x = w->input && strcmp(v->name, "x") == 0;
     rt_type type = v->type;
     if (is_x && w->mean) {
@@ -322,11 +332,8 @@ static void name_outputs(rt_onnx_export *e, const rt_onnx_write *w) {
 }
 
 static rt_status put_nodes(rt_onnx_export *e) {
-  bool *live = take(e, (size_t)e->g->n_nodes + 1);
-  if (!live) return RT_E_MEMORY;
-  rt_graph_live(e->g, live);
   for (int i = 0; i < e->g->n_nodes && e->status == RT_OK; i++) {
-    if (!live[i]) continue;
+    if (!e->live[i]) continue;
     e->node = e->g->node[i];
     const rt_onnx_row *row = rt_onnx_row_for(e->node->op);
     if (row)
@@ -396,7 +403,9 @@ rt_status rt_onnx_export_graph(rt_graph *g, const char *path, const rt_onnx_writ
   rt__onnx__graph__init(&e.graph);
   e.graph.name = (char *)(uintptr_t) "retort";
   e.value_name = take(&e, ((size_t)g->n_values + 1) * sizeof *e.value_name);
-  if (e.value_name) {
+  e.live = take(&e, (size_t)g->n_nodes + 1);
+  if (e.value_name && e.live) {
+    rt_graph_live(g, e.live);
     put_inputs(&e, w);
     name_outputs(&e, w);
     s = put_nodes(&e);

@@ -14,6 +14,7 @@ struct rt_onnx_export {
   rt_graph *g;
   rt_arena arena;
   int64_t opset;
+  bool *live;              /* by node id: it is written */
   const char **value_name; /* by value id; NULL until somebody asks */
   Rt__Onnx__Graph graph;
   size_t node_capacity, tensor_capacity;

@@ -9,6 +9,7 @@
 
 rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits) {
   const rt_data_info *d = &t->info;
+  if (t->student) return rt_student_build(t, g, logits);
   rt_dim x[] = {rt_symbol(g, "batch"), d->channels, d->height, d->width};
   *logits = rt_model(g, t->model, rt_input(g, "x", RT_F32, 4, x), t->model_options);
   if (*logits && (*logits)->type.dim[1] != d->classes)
@@ -157,6 +158,7 @@ static rt_status load_init(rt_trainer *t, rt_store *model, rt_load_report *repor
 rt_status rt_train_start(rt_trainer *t) {
   rt_status s = rt_store_init(t->store, (uint64_t)rt_settings_number(t->o.init_seed));
   if (s == RT_OK) s = rt_train_whiten(t);
+  if (s == RT_OK && t->student) s = rt_student_start(t);
   if (s != RT_OK || !*t->o.init) return s;
   rt_store *model;
   rt_load_report report = {0};
@@ -209,7 +211,11 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file) {
   rt_store *model = NULL;
   if (s == RT_OK) s = rt_store_new(&model);
   if (s == RT_OK) s = model_store(t, t->o.ema > 0, model);
-  if (s == RT_OK) s = rt_store_save(model, rt_run_path(&t->run, file, path), RT_MODEL, pairs, n);
+  rt_run_path(&t->run, file, path);
+  if (s == RT_OK && t->student)
+    s = rt_student_save(t, model, path, pairs, n);
+  else if (s == RT_OK)
+    s = rt_store_save(model, path, RT_MODEL, pairs, n);
   rt_store_free(model);
   for (int i = 0; i < TEXTS; i++) rt_strbuf_release(&text[i]);
   return s;

@@ -170,9 +170,9 @@ static rt_status end_epoch(rt_trainer *t) {
   if (best) {
     t->state.best = t->last;
     t->state.best_epoch = t->state.epochs;
-    s = rt_train_save_model(t, "model.best.pth");
+    s = rt_train_save_model(t, rt_student_file(t, true));
   }
-  if (s == RT_OK) s = rt_train_save_model(t, "model.last.pth");
+  if (s == RT_OK) s = rt_train_save_model(t, rt_student_file(t, false));
   if (s == RT_OK) s = rt_news_epoch(t, best);
   if (s != RT_OK) return s;
   t->state.epochs++;

@@ -12,7 +12,7 @@
 #define FIELD(name) offsetof(rt_train_settings, name)
 static const rt_option table[] = {
     {"model", RT_OPT_TEXT, FIELD(model), "", 0, 0, NULL,
-     "NAME or NAME:OPTIONS, as in resnet20 or \"mlp:hidden=64,64\""},
+     "NAME or NAME:OPTIONS, as in resnet20 or \"mlp:hidden=64,64\"; or an .onnx file, to go on with"},
     {"data", RT_OPT_TEXT, FIELD(data), "", 0, 0, NULL, "NAME or NAME:PATH of a data set"},
     {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"subset=5000\""},
     {"augment", RT_OPT_TEXT, FIELD(augment), "auto", 0, 0, NULL,

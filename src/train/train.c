@@ -23,7 +23,8 @@ static rt_status read_settings(rt_trainer *t, const rt_pair *settings, int n) {
   if (!*o->data) return rt_fail(RT_E_ARGUMENT, "train: data is missing: a data set, as in fashion-mnist");
   size_t length = strcspn(o->model, ":");
   snprintf(t->model, sizeof t->model, "%.*s", (int)(length < sizeof t->model ? length : sizeof t->model - 1), o->model);
-  return o->threads ? rt_set_threads((int)o->threads) : RT_OK;
+  s = rt_student_open(t);
+  return s == RT_OK && o->threads ? rt_set_threads((int)o->threads) : s;
 }
 
 static rt_status open_loaders(rt_trainer *t) {
@@ -63,7 +64,7 @@ static rt_status open_data(rt_trainer *t) {
   if (s != RT_OK) return s;
   rt_data_describe(t->data, &t->info);
   s = rt_settings_resolve(o, &t->info, &t->arena);
-  const char *colon = strchr(o->model, ':');
+  const char *colon = t->student ? NULL : strchr(o->model, ':');
   t->model_options = rt_arena_text(&t->arena, "classes=%lld%s%s", (long long)t->info.classes, colon ? " " : "",
                                    colon ? colon + 1 : "");
   if (s == RT_OK && !t->model_options) s = RT_E_MEMORY;
@@ -137,7 +138,7 @@ static rt_status test(rt_trainer *t, rt_train_report *report) {
   rt_network_options options = {
       .bf16 = t->o.precision == RT_PRECISION_BF16, .tta = (rt_tta)t->o.tta, .kernels = (rt_kernels)t->o.kernels};
   if (!t->info.count[RT_TEST]) return RT_OK;
-  rt_status s = rt_network_open(rt_run_path(&t->run, "model.best.pth", path), &options, &network);
+  rt_status s = rt_network_open(rt_run_path(&t->run, rt_student_file(t, true), path), &options, &network);
   if (s != RT_OK) return s;
   rt_metrics_clear(t->metrics);
   s = rt_evaluate(network, t->data, RT_TEST, t->o.batch, t->metrics);
@@ -155,6 +156,7 @@ static rt_status run(rt_trainer *t, const rt_pair *settings, int n, rt_train_rep
   if (s == RT_OK) s = check_memory(t);
   if (s == RT_OK) s = open_run(t);
   snprintf(report->directory, sizeof report->directory, "%s", t->run.path);
+  report->model = rt_student_file(t, true);
   if (s == RT_OK) s = rt_train_loop(t, &report->stopped_early);
   report->interrupted = t->stop;
   if (s == RT_OK && !t->stop) s = test(t, report);
@@ -177,6 +179,7 @@ static void release(rt_trainer *t) {
   rt_graph_free(t->evaluation);
   rt_store_free(t->store);
   rt_objective_close(t);
+  rt_student_close(t);
   rt_schedule_free(t->schedule);
   rt_metrics_free(t->metrics);
   rt_data_free(t->data);

@@ -1,6 +1,7 @@
 /* A training run: what its files share.
  *
  *   settings.c   the table of settings; what is left to "auto"; config.json
+ *   student.c    a student that comes as a graph, from an .onnx file
  *   teacher.c    teachers: from files or the table, in their form
  *   objective.c  terms of the loss, which layers they compare, what schedules change
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
@@ -145,6 +146,8 @@ typedef struct rt_trainer {
   rt_train_settings o;
   char model[64]; /* name, and its options */
   const char *model_options;
+  rt_file *student_file; /* of a student that comes as a graph; else NULL */
+  struct rt_onnx *student;
   rt_data *data;
   rt_data_info info;
   rt_loader *loader, *validation; /* validation: NULL where nothing is held out */
@@ -171,6 +174,15 @@ typedef struct rt_trainer {
   bool saved; /* there is a checkpoint */
   bool stop;  /* the listener said so */
 } rt_trainer;
+
+/* ---- student.c: a model that is an .onnx file ---- */
+
+rt_status rt_student_open(rt_trainer *t); /* where the settings name one: t->student is NULL else */
+void rt_student_close(rt_trainer *t);
+const char *rt_student_file(const rt_trainer *t, bool best); /* name of the model's file in the run's directory */
+rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits);
+rt_status rt_student_start(rt_trainer *t); /* its own weights */
+rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n);
 
 /* ---- teacher.c ---- */
 

@@ -53,6 +53,26 @@ def check_network(work):
     check(done.returncode == 0 and "4 tensors" in done.stdout, f"its tensors in another form: {done.stdout}{done.stderr}")
 
 
+def check_training(work):
+    """It goes on with the file's weights, and ends as ONNX again; interrupted, it goes on to the same bits."""
+    common = ("train", "--model", work / "t.onnx", *DATA, "--batch", 9, "--lr", 0.01, "--precision", "fp32", "--augment", "none")
+    write_safetensors(work / "t.safetensors", TENSORS, {**METADATA, "model": "mlp"})
+    run("export", work / "t.safetensors", "-o", work / "t.onnx")
+    done = run(*common, "--epochs", 2, "--out", work / "whole")
+    check(done.returncode == 0 and done.stdout.strip().endswith("whole/model.best.onnx"), f"train: {done.stdout}{done.stderr}")
+    told = json.loads(run("inspect", work / "whole/model.last.onnx", "--json").stdout)
+    check([t["name"] for t in told["tensors"]] == sorted(TENSORS) or len(told["tensors"]) == 4, f"names: {told['tensors']}")
+    check(told["metadata"]["data"] == "synthetic" and "classes" in told["metadata"], f"metadata: {told['metadata']}")
+    check(json.loads(run("eval", work / "whole/model.last.onnx", *DATA, "--json").stdout)["images"] == 60, "eval of what was trained")
+    done = run("distill", "--teacher", work / "t.onnx", "--model", work / "t.onnx", *DATA, "--epochs", 1, "--batch", 9, "--lr", 0.001,
+               "--precision", "fp32", "--loss", "kd:temperature=2", "--out", work / "distilled")
+    check(done.returncode == 0 and (work / "distilled/model.best.onnx").exists(), f"distill: {done.stdout}{done.stderr}")
+    refuses(2, "synthetic are 3x8x8", "train", "--model", work / "t.onnx", "--data", "synthetic", "--data-options",
+            "shape=3,8,8 classes=4 images=40")
+    refuses(2, "synthetic has 5 classes", "train", "--model", work / "t.onnx", "--data", "synthetic", "--data-options",
+            f"shape=3,{SIDE},{SIDE} classes=5 images=40")
+
+
 def check_refusals(work):
     bad = work / "cut.onnx"
     bad.write_bytes((work / "a.onnx").read_bytes()[:-20])
@@ -83,6 +103,7 @@ def main():
         run("export", work / "c.safetensors", "-o", work / "c.npz")
         check_refusals(work)
         check_published(work)
+        check_training(work)
     sys.exit(finish())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 try:
     import onnx
@@ -158,11 +159,44 @@ def of_the_table(work):
     expect(apart(found, expected) <= TOLERANCE, f"of bytes: {apart(found, expected):.1e}")
 
 
+def gradients(work):
+    print("trained from ONNX: gradients are PyTorch's")
+    torch.manual_seed(3)
+    model, path = onnx_models.DenseNet(), work / "trainable.onnx"
+    onnx_models.settle_norms(model, onnx_models.images(8)).train()
+    x, target = onnx_models.images(6), torch.arange(6) % 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (x,), str(path), dynamo=False, opset_version=17, input_names=["input"],
+                          output_names=["output"], training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
+    store = Store()
+    g = Graph(store, path, classifier=True)
+    loss = g.cross_entropy(g.find("logits"), g.input("target", "s64", ("batch",)))
+    parameters = {k: p for k, p in model.named_parameters() if k in store.info()}
+    names = list(parameters)
+    for name, grad in zip(names, g.gradients(loss, [g.parameter(k, tuple(parameters[k].shape)) for k in names])):
+        g.mark_output(f"d.{name}", grad)
+    found = Plan(g, kernels="direct").run([f"d.{k}" for k in names], x=x.numpy(), target=target.numpy())
+    F.cross_entropy(model(x), target).backward()
+    worst = max(apart(found[f"d.{k}"], p.grad.numpy()) for k, p in parameters.items())
+    expect(len(names) == len(list(model.parameters())), f"{len(names)} parameters under PyTorch's names")
+    expect(worst <= 1e-3, f"the largest difference is {worst:.1e}")
+
+
+def distilled(work):
+    print("an ONNX teacher from PyTorch, a student of the table")
+    done = subprocess.run([RETORT, "distill", "--teacher", work / "resnet18.script.onnx", "--model", "resnet8", "--data",
+                           "synthetic", "--data-options", "shape=3,32,32 classes=10 images=80 test_images=20", "--epochs", "1",
+                           "--batch", "20", "--precision", "fp32", "--loss", "kd:weight=0.9,temperature=4", "--loss",
+                           "cross_entropy:weight=0.1", "--out", work / "run"], capture_output=True, text=True)
+    expect(done.returncode == 0 and (work / "run/model.best.pth").exists(), f"distill: {done.stdout[-200:]}{done.stderr}")
+
+
 def main():
     torch.set_num_threads(2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory:
-        for part in (from_torch, again, of_the_table):
+        for part in (from_torch, again, of_the_table, gradients, distilled):
             part(Path(directory))
     print(f"{len(failures)} failed" if failures else "all agree")
     sys.exit(bool(failures))

@@ -1,0 +1,97 @@
+/* A student that comes as a graph, an .onnx file: built from it for every graph of the run, saved as ONNX again. */
+#include "format/format.h"
+#include "onnx/onnx.h"
+#include "pass/pass.h"
+#include "train/train.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_onnx(const char *text) {
+  const char *dot = strrchr(text, '.');
+  return dot && strcmp(dot, ".onnx") == 0;
+}
+
+/* The run's directory is called after the file. */
+static void name_model(rt_trainer *t) {
+  const char *slash = strrchr(t->o.model, '/'), *base = slash ? slash + 1 : t->o.model;
+  int length = (int)(strlen(base) - strlen(".onnx"));
+  snprintf(t->model, sizeof t->model, "%.*s", length < 40 ? length : 40, base);
+}
+
+rt_status rt_student_open(rt_trainer *t) {
+  if (!is_onnx(t->o.model)) return RT_OK;
+  name_model(t);
+  rt_status s = rt_file_open(t->o.model, &t->student_file);
+  return s == RT_OK ? rt_onnx_open(t->student_file, &t->student) : s;
+}
+
+void rt_student_close(rt_trainer *t) {
+  rt_onnx_free(t->student);
+  rt_file_free(t->student_file);
+}
+
+const char *rt_student_file(const rt_trainer *t, bool best) {
+  if (t->student) return best ? "model.best.onnx" : "model.last.onnx";
+  return best ? "model.best.pth" : "model.last.pth";
+}
+
+rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits) {
+  const rt_data_info *d = &t->info;
+  rt_onnx_options o = {.network = true, .dim = {d->channels, d->height, d->width}};
+  rt_status s = rt_onnx_build(t->student, g, &o);
+  if (s != RT_OK) return s;
+  const rt_value *x = rt_find(g, "x");
+  char tx[RT_TYPE_TEXT], ty[RT_TYPE_TEXT];
+  *logits = rt_find(g, "logits");
+  rt_type_text(g, &x->type, tx, sizeof tx);
+  rt_type_text(g, &(*logits)->type, ty, sizeof ty);
+  if (x->type.rank != 4 || x->type.dtype != RT_F32 || x->type.dim[1] != d->channels || x->type.dim[2] != d->height ||
+      x->type.dim[3] != d->width)
+    return rt_fail(RT_E_SHAPE, "%s: its input is %s, and images of %s are %lldx%lldx%lld", t->o.model, tx, d->kind,
+                   (long long)d->channels, (long long)d->height, (long long)d->width);
+  if ((*logits)->type.rank != 2 || (*logits)->type.dim[1] != d->classes)
+    return rt_fail(RT_E_SHAPE, "%s: its output is %s, and %s has %lld classes", t->o.model, ty, d->kind,
+                   (long long)d->classes);
+  return RT_OK;
+}
+
+/* Exporters fold batch norms unless told otherwise; what is left trains with biases only. */
+static rt_status note_folded(rt_trainer *t) {
+  int convolutions = 0, norms = 0;
+  for (int i = 0; i < t->training->n_nodes; i++) {
+    const char *op = t->training->node[i]->op->name;
+    if (strncmp(t->training->node[i]->name, "teacher", 7) == 0) continue;
+    convolutions += strcmp(op, "conv2d") == 0;
+    norms += strncmp(op, "batch_norm", 10) == 0 || strncmp(op, "layer_norm", 10) == 0;
+  }
+  if (norms || convolutions < 4) return RT_OK;
+  return rt_news_note(
+      t,
+      "%s has no batch norm: its exporter folded it into the convolutions, which train with their biases and "
+      "want a small learning rate; torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
+      "do_constant_folding=False) of a model in training mode keeps it",
+      t->o.model);
+}
+
+rt_status rt_student_start(rt_trainer *t) {
+  rt_status s = rt_onnx_load(t->student, t->store, false);
+  return s == RT_OK ? note_folded(t) : s;
+}
+
+rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n) {
+  rt_graph *g;
+  rt_value *logits;
+  rt_onnx_write how = {.input = rt_onnx_input_name(t->student),
+                       .output = rt_onnx_output_name(t->student),
+                       .metadata = metadata,
+                       .n_metadata = n};
+  rt_status s = rt_graph_new(store, &g);
+  if (s != RT_OK) return s;
+  s = rt_student_build(t, g, &logits);
+  if (s == RT_OK) s = rt_pass_eval(&g, NULL);
+  if (s == RT_OK) s = rt_pass_prune(&g);
+  if (s == RT_OK) s = rt_onnx_export_graph(g, path, &how);
+  rt_graph_free(g);
+  return s;
+}
