@@ -22,6 +22,7 @@ static void import(rt_file *file, bool network) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   rt_file *file;
   int64_t live = rt_alloc_count().live;
+  if (!size || data[0] != 8) return 0; /* other forms have targets of their own */
   if (rt_file_open_bytes(size ? data : (const uint8_t *)"", size, "input", &file) == RT_OK) {
     fuzz_read_all(file);
     import(file, false);
