@@ -190,6 +190,35 @@ def gradients(work):
     expect(not wrong, f"each as near to f64's as PyTorch's f32: {wrong}")
 
 
+def quantized(work):
+    """A convolution and a linear layer as ONNX Runtime's tools write int8 models, QuantizeLinear and DequantizeLinear around them."""
+    print("int8 as QDQ")
+    rng, path = np.random.default_rng(5), work / "qdq.onnx"
+    q = lambda *shape: rng.integers(-127, 128, shape, dtype=np.int8)
+    tensors = {"sx": np.float32(0.03), "zx": np.uint8(120), "sy": np.float32(0.05), "zy": np.int8(-20), "w": q(8, 3, 3, 3),
+               "sw": rng.random(8, dtype=np.float32) * 0.002 + 0.001, "zw": np.zeros(8, np.int8), "b": q(8).astype(np.int32) * 20,
+               "sb": rng.random(8, dtype=np.float32) * 1e-4, "f": q(10, 8), "sf": np.float32(0.004), "zf": np.int8(3)}
+    node = onnx.helper.make_node
+    nodes = [node("QuantizeLinear", ["x", "sx", "zx"], ["xq"]), node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"]),
+             node("DequantizeLinear", ["w", "sw", "zw"], ["wd"], axis=0), node("DequantizeLinear", ["b", "sb"], ["bd"], axis=0),
+             node("Conv", ["xd", "wd", "bd"], ["c"], pads=[1, 1, 1, 1]), node("Relu", ["c"], ["r"]),
+             node("QuantizeLinear", ["r", "sy", "zy"], ["rq"]), node("DequantizeLinear", ["rq", "sy", "zy"], ["rd"]),
+             node("GlobalAveragePool", ["rd"], ["p"]), node("Flatten", ["p"], ["v"]),
+             node("DequantizeLinear", ["f", "sf", "zf"], ["fd"]), node("Gemm", ["v", "fd"], ["y"], transB=1)]
+    port = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes, "g", [port("x", 1, ["N", 3, 16, 16])], [port("y", 1, ["N", 10])],
+                                   [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    x = rng.standard_normal((8, 3, 16, 16), dtype=np.float32)
+    options = onnxruntime.SessionOptions()  # as it is written: fused products would round once more
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    found = apart(ours(path, x), runtime.run(None, {"x": x})[0])
+    expect(found <= TOLERANCE, f"convolution and linear layer: {found:.1e}")
+
+
 def distilled(work):
     print("an ONNX teacher from PyTorch, a student of the table")
     done = subprocess.run([RETORT, "distill", "--teacher", work / "resnet18.script.onnx", "--model", "resnet8", "--data",
@@ -203,7 +232,7 @@ def main():
     torch.set_num_threads(2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory:
-        for part in (from_torch, again, of_the_table, gradients, distilled):
+        for part in (from_torch, again, of_the_table, gradients, quantized, distilled):
             part(Path(directory))
     print(f"{len(failures)} failed" if failures else "all agree")
     sys.exit(bool(failures))
