@@ -4,7 +4,8 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 
-static const char *data_text, *data_options, *split_text = "test", *teacher_path;
+static const char *data_text, *data_options, *split_text = "test", *teacher_path, *teacher_model, *teacher_mean,
+                                             *teacher_std;
 static bool as_json, per_class;
 
 static const flag flags[] = {
@@ -14,6 +15,9 @@ static const flag flags[] = {
     WEIGHTS_FLAGS,
     {"teacher", FLAG_TEXT, &teacher_path, "FILE",
      "a network to compare with: agreement, divergence, calibration of both"},
+    {"teacher-model", FLAG_TEXT, &teacher_model, "NAME[:OPTIONS]", "which model it is, where its file doesn't say it"},
+    {"teacher-mean", FLAG_TEXT, &teacher_mean, "A,B,C", "what --mean is for the other"},
+    {"teacher-std", FLAG_TEXT, &teacher_std, "A,B,C", "what --std is for the other"},
     {"per-class", FLAG_BOOL, &per_class, NULL, "a line for every class"},
     {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output, with classes and confusion matrix"},
     {0},
@@ -91,12 +95,17 @@ static int print_result_json(const char *path, const rt_network *network, const 
 
 /* ---- the evaluation ---- */
 
-/* The teacher's file says what it is of; flags are for the student's. */
 static rt_status evaluate_beside(rt_network *network, const rt_data *data, const rt_data_info *d, rt_split split,
                                  outcome *m) {
   rt_network_info info;
   rt_network *teacher;
-  rt_network_options o = {.channels = d->channels, .height = d->height, .width = d->width, .classes = d->classes};
+  rt_network_options o = {.model = teacher_model,
+                          .mean = teacher_mean,
+                          .std = teacher_std,
+                          .channels = d->channels,
+                          .height = d->height,
+                          .width = d->width,
+                          .classes = d->classes};
   rt_status s = rt_network_open(teacher_path, &o, &teacher);
   if (s != RT_OK) return s;
   rt_network_describe(teacher, &info);

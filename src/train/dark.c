@@ -53,12 +53,7 @@ static rt_status add_logits(const gallery *g, rt_network *network, double weight
 
 static rt_status ask_teachers(const gallery *g) {
   const rt_trainer *t = g->t;
-  rt_network_options o = {.channels = t->info.channels,
-                          .height = t->info.height,
-                          .width = t->info.width,
-                          .classes = t->info.classes,
-                          .bf16 = t->o.teacher_precision == RT_PRECISION_BF16,
-                          .kernels = (rt_kernels)t->o.kernels};
+  rt_network_options o = rt_teacher_options(t);
   rt_status s = RT_OK;
   for (int k = 0; k < t->objective.teachers && s == RT_OK; k++) {
     const rt_teacher *teacher = &t->objective.teacher[k];

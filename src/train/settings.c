@@ -19,6 +19,12 @@ static const rt_option table[] = {
      "changes to training images, as in \"crop=4 flip\"; none; auto: what the data set usually gets"},
     {"teacher", RT_OPT_TEXT, FIELD(teacher), "", 0, 0, NULL,
      "file of a network to learn from (or NAME:OPTIONS, untrained: to try things out)"},
+    {"teacher_model", RT_OPT_TEXT, FIELD(teacher_model), "", 0, 0, NULL,
+     "which model a teacher's file holds, NAME or NAME:OPTIONS, where it doesn't say it"},
+    {"teacher_mean", RT_OPT_TEXT, FIELD(teacher_mean), "", 0, 0, NULL,
+     "that it learned with, a number a channel of pixels in 0 to 1, as in \"0.485,0.456,0.406\", where the file "
+     "doesn't say it"},
+    {"teacher_std", RT_OPT_TEXT, FIELD(teacher_std), "", 0, 0, NULL, "the same for the deviation"},
     {"losses", RT_OPT_TEXT, FIELD(losses), "auto", 0, 0, NULL,
      "terms that are added up, as in \"kd:weight=0.9,temperature=4\"; auto: cross_entropy, with a teacher a tenth of "
      "it and "

@@ -42,15 +42,29 @@ static rt_status check_told_shape(const char *path, const rt_data_info *d) {
   return s;
 }
 
-static rt_status load(const rt_trainer *t, rt_teacher *teacher) {
+static const char *if_given(const char *text) { return *text ? text : NULL; }
+
+rt_network_options rt_teacher_options(const rt_trainer *t) {
   const rt_data_info *d = &t->info;
-  rt_network_options o = {.channels = d->channels, .height = d->height, .width = d->width, .classes = d->classes};
+  return (rt_network_options){.model = if_given(t->o.teacher_model),
+                              .mean = if_given(t->o.teacher_mean),
+                              .std = if_given(t->o.teacher_std),
+                              .channels = d->channels,
+                              .height = d->height,
+                              .width = d->width,
+                              .classes = d->classes,
+                              .bf16 = t->o.teacher_precision == RT_PRECISION_BF16,
+                              .kernels = (rt_kernels)t->o.kernels};
+}
+
+static rt_status load(const rt_trainer *t, rt_teacher *teacher) {
+  rt_network_options o = rt_teacher_options(t);
   teacher->trained = !is_model(teacher->text);
   if (!teacher->trained) {
     o.model = teacher->text;
     return rt_network_draw(&o, (uint64_t)rt_settings_number(t->o.init_seed) + 1, &teacher->network);
   }
-  rt_status s = check_told_shape(teacher->text, d);
+  rt_status s = check_told_shape(teacher->text, &t->info);
   return s == RT_OK ? rt_network_load(teacher->text, &o, &teacher->network) : s;
 }
 
@@ -73,6 +87,8 @@ static rt_status open_one(rt_trainer *t, const char *text, size_t length) {
   rt_status s = load(t, teacher);
   if (s == RT_OK) teacher->hash = hash_weights(teacher->network->store);
   if (s == RT_OK) o->teachers++;
+  if (s == RT_E_ARGUMENT && !*t->o.teacher_model)
+    return rt_fail_in(s, "teacher (teacher_model says what its file doesn't)");
   return s == RT_OK || !strncmp(rt_error(), teacher->text, length) ? s : rt_fail_in(s, "teacher %s", teacher->text);
 }
 

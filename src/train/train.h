@@ -33,7 +33,8 @@ enum { RT_ALPHA_UNSAID, RT_ALPHA_HARD, RT_ALPHA_SOFT };
 
 typedef struct rt_train_settings {
   const char *model, *data, *data_options, *augment;
-  const char *teacher, *losses, *layers, *alpha, *teacher_weights, *schedules;
+  const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
+      *schedules;
   int alpha_is, teacher_precision, teacher_mode;
   int64_t epochs, batch, accumulate;
   int optimizer;
@@ -189,6 +190,8 @@ rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path
 /* Those that the settings name, compared with the data. */
 rt_status rt_teachers_open(rt_trainer *t);
 void rt_teachers_close(rt_trainer *t);
+/* How the file of a teacher is opened. */
+rt_network_options rt_teacher_options(const rt_trainer *t);
 /* It learned with another mean and deviation than the data's. */
 bool rt_teacher_normalises(const rt_trainer *t, int k);
 /* Append teacher k in its form and precision, reading images x. */

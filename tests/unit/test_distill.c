@@ -280,6 +280,26 @@ static void normalisation(void **state) {
   free(log);
 }
 
+/* A file that doesn't say what it is. */
+static void bare_file(void **state) {
+  (void)state;
+  float weight[64][3] = {{0}}, bias[3] = {1, 2, 3};
+  double loss = 0;
+  const rt_array arrays[] = {{"0.weight", RT_F32, 2, (int64_t[]){3, 64}, weight},
+                             {"0.bias", RT_F32, 1, (int64_t[]){3}, bias}};
+  char path[1200];
+  snprintf(path, sizeof path, "%s", data_dir_path("bare.pth"));
+  run_good(rt_file_write(path, arrays, 2, NULL, 0));
+  run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "teacher", path, NULL), "teacher_model says what its file doesn't");
+  run_says(RT_E_SHAPE, distill("x", NULL, NULL, "teacher", path, "teacher_model", "mlp:hidden=4", NULL),
+           "doesn't fit the model");
+  run_good(distill("bare", NULL, NULL, "teacher", path, "teacher_model", "mlp:hidden=", "teacher_mean", "0.5",
+                   "teacher_std", "0.2", "epochs", "1", "data_options",
+                   "classes=3 shape=1,8,8 images=160 test_images=40", "losses", "kd:temperature=1", NULL));
+  each_line("bare", "step", remember_loss, &loss);
+  assert_true(loss > 0 && loss < 3); /* from softmax(1, 2, 3), whatever the image */
+}
+
 /* ---- refusals ---- */
 
 static void refusals(void **state) {
@@ -444,9 +464,10 @@ static void inlining(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(layers),        cmocka_unit_test(inlining),     cmocka_unit_test(default_run),
-      cmocka_unit_test(files),         cmocka_unit_test(schedules),    cmocka_unit_test(several_teachers),
-      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),     cmocka_unit_test(explanation),
-      cmocka_unit_test(not_finite),    cmocka_unit_test(interruption), cmocka_unit_test(failing_memory)};
+      cmocka_unit_test(layers),        cmocka_unit_test(inlining),   cmocka_unit_test(default_run),
+      cmocka_unit_test(files),         cmocka_unit_test(schedules),  cmocka_unit_test(several_teachers),
+      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),   cmocka_unit_test(bare_file),
+      cmocka_unit_test(explanation),   cmocka_unit_test(not_finite), cmocka_unit_test(interruption),
+      cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, make_teachers, remove_teachers);
 }
