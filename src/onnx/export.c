@@ -103,6 +103,23 @@ const char *rt_onnx_floats(rt_onnx_export *e, const float *v, int64_t n, int ran
   return made_tensor(e, &type, v);
 }
 
+const char *rt_onnx_byte(rt_onnx_export *e, int64_t v) {
+  uint8_t byte = (uint8_t)v;
+  rt_type type = {.dtype = RT_U8};
+  return made_tensor(e, &type, &byte);
+}
+
+const char *rt_onnx_words(rt_onnx_export *e, const int32_t *v, int64_t n) {
+  rt_type type = rt_type_of(RT_S32, 1, &n);
+  return made_tensor(e, &type, v);
+}
+
+const char *rt_onnx_variable(rt_onnx_export *e, const rt_var *var) {
+  const char *name = rt_onnx_new_name(e, var->name);
+  put_tensor(e, name, &var->type, var->data);
+  return name;
+}
+
 const char *rt_onnx_whole(rt_onnx_export *e, const int64_t *v, int64_t n) {
   rt_type type = rt_type_of(RT_S64, 1, &n);
   return made_tensor(e, &type, v);
@@ -331,6 +348,19 @@ static void name_outputs(rt_onnx_export *e, const rt_onnx_write *w) {
   }
 }
 
+/* What outputs need, without what a row makes anew from the store. */
+static void find_live(rt_onnx_export *e) {
+  const rt_graph *g = e->g;
+  for (int i = 0; i < g->n_outputs; i++)
+    if (g->output[i].value->node) e->live[g->output[i].value->node->id] = true;
+  for (int i = g->n_nodes; i-- > 0;) {
+    const rt_node *node = g->node[i];
+    const rt_onnx_row *row = rt_onnx_row_for(node->op);
+    for (int k = 0; e->live[i] && k < node->n_in; k++)
+      if (node->in[k] && node->in[k]->node && !(row && row->unread >> k & 1)) e->live[node->in[k]->node->id] = true;
+  }
+}
+
 static rt_status put_nodes(rt_onnx_export *e) {
   for (int i = 0; i < e->g->n_nodes && e->status == RT_OK; i++) {
     if (!e->live[i]) continue;
@@ -405,7 +435,7 @@ rt_status rt_onnx_export_graph(rt_graph *g, const char *path, const rt_onnx_writ
   e.value_name = take(&e, ((size_t)g->n_values + 1) * sizeof *e.value_name);
   e.live = take(&e, (size_t)g->n_nodes + 1);
   if (e.value_name && e.live) {
-    rt_graph_live(g, e.live);
+    find_live(&e);
     put_inputs(&e, w);
     name_outputs(&e, w);
     s = put_nodes(&e);

@@ -33,7 +33,10 @@ const char *rt_onnx_name_of(rt_onnx_export *e, const rt_value *value);
 const char *rt_onnx_in_name(rt_onnx_export *e, int i); /* of input i of the node in hand; "" where it is left out */
 const char *rt_onnx_new_name(rt_onnx_export *e, const char *base);
 const char *rt_onnx_floats(rt_onnx_export *e, const float *v, int64_t n, int rank); /* rank 0 or 1: an initializer */
-const char *rt_onnx_whole(rt_onnx_export *e, const int64_t *v, int64_t n);          /* s64, rank 1 */
+const char *rt_onnx_byte(rt_onnx_export *e, int64_t v);                             /* u8, a scalar */
+const char *rt_onnx_words(rt_onnx_export *e, const int32_t *v, int64_t n);          /* s32, rank 1 */
+const char *rt_onnx_variable(rt_onnx_export *e, const rt_var *var);        /* one that the graph doesn't read itself */
+const char *rt_onnx_whole(rt_onnx_export *e, const int64_t *v, int64_t n); /* s64, rank 1 */
 
 /* A node of theirs, as the list of inputs ends with NULL. rt_onnx_put makes the node's own output (the first); rt_onnx_via
  * an intermediate tensor, whose name it returns. */

@@ -15,6 +15,7 @@ typedef struct rt_onnx_row {
   void (*import)(rt_onnx_import *c); /* gives the node's outputs, or says why it can't */
   const rt_op *op;                   /* what `export` writes; NULL: none */
   void (*export)(rt_onnx_export *e);
+  unsigned unread; /* bit i: export doesn't read input i, which need not be written */
 } rt_onnx_row;
 
 #define ROW(name) extern const rt_onnx_row rt_onnx_row_##name;

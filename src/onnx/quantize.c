@@ -1,6 +1,10 @@
 /* QuantizeLinear, DequantizeLinear. An activation on a grid is u8 here: signed ones are 128 levels up, with their zero point. What an
  * initializer stands for is computed once, in the plan's prologue; products between them run in f32 on the values of the grids. */
+#include "onnx/export.h"
 #include "onnx/import.h"
+
+#include <math.h>
+#include <stdio.h>
 
 enum { SIGNED_SHIFT = 128 };
 
@@ -68,5 +72,157 @@ static void import_dequantize(rt_onnx_import *c) {
     rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(dequantize), &attr, 1, q));
 }
 
-const rt_onnx_row rt_onnx_row_QuantizeLinear = {"QuantizeLinear", import_quantize};
-const rt_onnx_row rt_onnx_row_DequantizeLinear = {"DequantizeLinear", import_dequantize};
+/* ---- and back: products in int8 as products between grids ---- */
+
+typedef struct grid {
+  double scale;
+  int64_t zero_point;
+} grid;
+
+static const rt_var *number_of(const rt_onnx_export *e, const char *node, const char *role) {
+  char name[512];
+  snprintf(name, sizeof name, "%s.%s", node, role);
+  const rt_var *v = rt_store_find(e->g->store, name);
+  return v && v->data ? v : NULL;
+}
+
+/* Where a value in u8 has its grid from: the node that quantized it, or the product that made it. A product's is in the store;
+ * where it has another node's name (relu6 is the end of its grid), its zero point is 0 and its scale is in what multiplies the
+ * sums, weight_scale·(sx/sy). */
+static bool grid_of_value(rt_onnx_export *e, const rt_value *v, grid *out) {
+  const rt_node *n = v->node;
+  while (n && (n->op->moves || n->op == RT_OP(pad))) n = n->in[0]->node;
+  if (!n) return false;
+  if (n->op == RT_OP(quantize)) {
+    const rt_quantize_attr *a = n->attr;
+    *out = (grid){a->scale, a->zero_point};
+    return true;
+  }
+  const rt_var *scale = number_of(e, n->name, "out_scale"), *zero = number_of(e, n->name, "out_zero_point");
+  if (scale && zero) {
+    *out = (grid){(double)*(const float *)scale->data, *(const int32_t *)zero->data};
+    return true;
+  }
+  const rt_node *factor = n->n_in > 2 && n->in[2] ? n->in[2]->node : NULL;
+  grid x;
+  if (!factor || factor->n_in != 2 || factor->in[1]->kind != RT_VALUE_CONSTANT || !grid_of_value(e, n->in[0], &x))
+    return false;
+  *out = (grid){x.scale / (double)*(const float *)factor->in[1]->data, 0};
+  return true;
+}
+
+static const char *scalar(rt_onnx_export *e, double v) {
+  float f = (float)v;
+  return rt_onnx_floats(e, &f, 1, 0);
+}
+
+static const char *dequantized(rt_onnx_export *e, const rt_value *v) {
+  grid g;
+  if (v->type.dtype != RT_U8) return rt_onnx_name_of(e, v);
+  if (!grid_of_value(e, v, &g)) {
+    rt_onnx_cannot(e, "the grid of %s isn't known", v->name);
+    return "";
+  }
+  return rt_onnx_via(e, "DequantizeLinear", rt_onnx_name_of(e, v), scalar(e, g.scale), rt_onnx_byte(e, g.zero_point),
+                     NULL);
+}
+
+/* Levels end at 127 for CPUs whose sums of two products would not fit else. */
+static const char *cut(rt_onnx_export *e, const char *x, const grid *g, int64_t high) {
+  return high >= 255 ? x : rt_onnx_via(e, "Clip", x, "", scalar(e, g->scale * (double)(high - g->zero_point)), NULL);
+}
+
+static void put_quantize(rt_onnx_export *e, const char *x, const grid *g, int64_t high) {
+  rt_onnx_put(e, "QuantizeLinear", cut(e, x, g, high), scalar(e, g->scale), rt_onnx_byte(e, g->zero_point), NULL);
+}
+
+static void export_quantize(rt_onnx_export *e) {
+  const rt_quantize_attr *a = e->node->attr;
+  grid g = {a->scale, a->zero_point};
+  put_quantize(e, rt_onnx_in_name(e, 0), &g, a->high);
+}
+
+static void export_dequantize(rt_onnx_export *e) {
+  const rt_quantize_attr *a = e->node->attr;
+  rt_onnx_put(e, "DequantizeLinear", rt_onnx_in_name(e, 0), scalar(e, a->scale), rt_onnx_byte(e, a->zero_point), NULL);
+}
+
+static const char *weight_of(rt_onnx_export *e, const rt_var *scale) {
+  const char *w = rt_onnx_via(e, "DequantizeLinear", rt_onnx_in_name(e, 1), rt_onnx_variable(e, scale), NULL);
+  rt_onnx_set_int(e, rt_onnx_last(e), "axis", 0);
+  return w;
+}
+
+/* As s32 on the grid of the sums, sx·sw, where it fits there; else as floats. */
+static const char *bias_of(rt_onnx_export *e, const rt_var *bias, const rt_var *scale, double sx) {
+  int64_t n = bias->type.dim[0];
+  const float *b = bias->data, *sw = scale->data;
+  int32_t *q = rt_arena_alloc(&e->arena, (size_t)n * sizeof *q);
+  float *s = rt_arena_alloc(&e->arena, (size_t)n * sizeof *s);
+  if (!q || !s) {
+    e->status = RT_E_MEMORY;
+    return "";
+  }
+  for (int64_t o = 0; o < n; o++) {
+    s[o] = (float)(sx * (double)sw[o]);
+    double v = nearbyint((double)b[o] / (double)s[o]);
+    if (!(fabs(v) < 2147483647.0)) return rt_onnx_variable(e, bias);
+    q[o] = (int32_t)v;
+  }
+  const char *name = rt_onnx_via(e, "DequantizeLinear", rt_onnx_words(e, q, n), rt_onnx_floats(e, s, n, 1), NULL);
+  rt_onnx_set_int(e, rt_onnx_last(e), "axis", 0);
+  return name;
+}
+
+/* y = act(x·w + b + r) of what is dequantized, onto its grid where it has one. `product` puts the node and its attributes. */
+static void export_product(rt_onnx_export *e, const rt_int8_attr *a, int activation,
+                           const char *(*product)(rt_onnx_export *e, const char *x, const char *w, const char *b)) {
+  const rt_node *n = e->node;
+  const rt_var *bias = number_of(e, n->name, "bias"), *scale = number_of(e, n->name, "weight_scale");
+  grid x, y = {1, 0};
+  if (!bias || !scale || !grid_of_value(e, n->in[0], &x) || (!a->f32 && !grid_of_value(e, n->out[0], &y))) {
+    rt_onnx_cannot(e, "its grids aren't known");
+    return;
+  }
+  const char *sum = product(e, dequantized(e, n->in[0]), weight_of(e, scale), bias_of(e, bias, scale, x.scale));
+  if (n->n_in > 4 && n->in[4]) sum = rt_onnx_via(e, "Add", sum, dequantized(e, n->in[4]), NULL);
+  if (activation == RT_ACTIVATION_RELU) sum = rt_onnx_via(e, "Relu", sum, NULL);
+  if (a->f32)
+    rt_onnx_put(e, "Identity", sum, NULL);
+  else
+    put_quantize(e, sum, &y, a->high);
+}
+
+static const char *put_conv(rt_onnx_export *e, const char *x, const char *w, const char *b) {
+  const rt_conv2d_attr *a = &((const rt_conv2d_int8_attr *)e->node->attr)->conv;
+  const int64_t pads[] = {a->padding[0], a->padding[1], a->padding[0], a->padding[1]};
+  const char *name = rt_onnx_via(e, "Conv", x, w, b, NULL);
+  rt_onnx_node *n = rt_onnx_last(e);
+  rt_onnx_set_ints(e, n, "strides", a->stride, 2);
+  rt_onnx_set_ints(e, n, "pads", pads, 4);
+  rt_onnx_set_ints(e, n, "dilations", a->dilation, 2);
+  rt_onnx_set_int(e, n, "group", a->groups);
+  return name;
+}
+
+static const char *put_linear(rt_onnx_export *e, const char *x, const char *w, const char *b) {
+  if (e->node->in[0]->type.rank == 2) {
+    const char *name = rt_onnx_via(e, "Gemm", x, w, b, NULL);
+    rt_onnx_set_int(e, rt_onnx_last(e), "transB", 1);
+    return name;
+  }
+  return rt_onnx_via(e, "Add", rt_onnx_via(e, "MatMul", x, rt_onnx_via(e, "Transpose", w, NULL), NULL), b, NULL);
+}
+
+static void export_conv_int8(rt_onnx_export *e) {
+  const rt_conv2d_int8_attr *a = e->node->attr;
+  export_product(e, &a->int8, a->conv.activation, put_conv);
+}
+
+static void export_linear_int8(rt_onnx_export *e) { export_product(e, e->node->attr, RT_ACTIVATION_NONE, put_linear); }
+
+const rt_onnx_row rt_onnx_row_QuantizeLinear = {"QuantizeLinear", import_quantize, RT_OP(quantize), export_quantize};
+const rt_onnx_row rt_onnx_row_DequantizeLinear = {"DequantizeLinear", import_dequantize, RT_OP(dequantize),
+                                                  export_dequantize};
+const rt_onnx_row rt_onnx_row_conv2d_int8 = {NULL, NULL, RT_OP(conv2d_int8), export_conv_int8, 1 << 2 | 1 << 3};
+const rt_onnx_row rt_onnx_row_linear_int8 = {NULL, NULL, RT_OP(linear_int8), export_linear_int8, 1 << 2 | 1 << 3};

@@ -440,7 +440,9 @@ static void export_pad(rt_onnx_export *e) {
     pads[rank + d] = a->pads.v[2 * d + 1];
   }
   const char *list = rt_onnx_whole(e, pads, 2 * rank);
-  rt_onnx_put(e, "Pad", rt_onnx_in_name(e, 0), list, rt_onnx_floats(e, &value, 1, 0), NULL);
+  const char *frame =
+      e->node->in[0]->type.dtype == RT_U8 ? rt_onnx_byte(e, (int64_t)a->value) : rt_onnx_floats(e, &value, 1, 0);
+  rt_onnx_put(e, "Pad", rt_onnx_in_name(e, 0), list, frame, NULL);
 }
 
 #define ROW_OF(name, import, op, export) const rt_onnx_row rt_onnx_row_##name = {#name, import, op, export};

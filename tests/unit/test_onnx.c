@@ -4,6 +4,7 @@
 #include "format/onnx.h"
 #include "onnx/onnx.h"
 #include "onnx_model.h"
+#include "pass/int8.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -199,6 +200,122 @@ static void memory_may_run_out_anywhere(void **state) {
   rt_network_free(n);
 }
 
+/* ---- int8: as QDQ and back ---- */
+
+enum { SIDE = 8, CHANNELS = 4, OUTPUTS = 3 };
+
+/* conv(3×3) + relu, conv(3×3) + the first one's result + relu, mean, linear; all with weights of their own. */
+static rt_graph *float_network(rt_store *store) {
+  rt_graph *g;
+  ok(rt_graph_new(store, &g));
+  rt_dim dim[] = {rt_symbol(g, "batch"), 3, SIDE, SIDE};
+  rt_value *a = rt_conv2d(g, "first", rt_input(g, "x", RT_F32, 4, dim), CHANNELS, 3, true, "padding=1 activation=relu");
+  rt_value *w =
+      rt_parameter(g, "second.weight", 4, (int64_t[]){CHANNELS, CHANNELS, 3, 3}, (rt_init){RT_INIT_NORMAL, 0, 0.2});
+  rt_value *b = rt_parameter(g, "second.bias", 1, (int64_t[]){CHANNELS}, (rt_init){RT_INIT_NORMAL, 0, 0.2});
+  rt_value *y = rt_apply(g, "conv2d", "second", (rt_value *[]){a, w, b, a}, 4, "padding=1 activation=relu");
+  y = rt_apply(g, "adaptive_avg_pool2d", "mean", &y, 1, NULL);
+  y = rt_apply(g, "flatten", "flat", &y, 1, NULL);
+  rt_mark_output(g, "logits", rt_linear(g, "head", y, OUTPUTS, true));
+  ok(rt_graph_status(g));
+  return g;
+}
+
+/* Weights of a product on their grid, and its bias as it is. */
+static void fill(rt_store *from, rt_store *to, const char *name) {
+  char weight[64], scale[64], bias[64];
+  snprintf(weight, sizeof weight, "%s.weight", name);
+  snprintf(scale, sizeof scale, "%s.weight_scale", name);
+  snprintf(bias, sizeof bias, "%s.bias", name);
+  const rt_var *w = rt_store_find(from, weight), *b = rt_store_find(from, bias);
+  int64_t filters = w->type.dim[0], each = rt_type_elements(&w->type) / filters;
+  int8_t q[512];
+  float s[16];
+  for (int64_t o = 0; o < filters; o++) {
+    float most = 0;
+    for (int64_t i = 0; i < each; i++) most = fmaxf(most, fabsf(((const float *)w->data)[o * each + i]));
+    s[o] = most / 127;
+    for (int64_t i = 0; i < each; i++)
+      q[o * each + i] = (int8_t)nearbyintf(((const float *)w->data)[o * each + i] / s[o]);
+  }
+  ok(rt_store_set(to, weight, q, (size_t)(filters * each)));
+  ok(rt_store_set(to, scale, s, (size_t)filters * sizeof *s));
+  ok(rt_store_set(to, bias, b->data, (size_t)filters * sizeof *s));
+}
+
+static void declare_grid(rt_store *store, const rt_int8_node *n) {
+  char name[64];
+  rt_var *v;
+  rt_type f32 = {.dtype = RT_F32}, s32 = {.dtype = RT_S32};
+  rt_init zero = {RT_INIT_ZERO, 0, 0};
+  float scale = (float)n->scale;
+  int32_t zero_point = n->zero_point;
+  snprintf(name, sizeof name, "%s.out_scale", n->node);
+  ok(rt_store_declare(store, name, &f32, RT_SEGMENT_STATISTIC, &zero, &v));
+  ok(rt_store_set(store, name, &scale, sizeof scale));
+  snprintf(name, sizeof name, "%s.out_zero_point", n->node);
+  ok(rt_store_declare(store, name, &s32, RT_SEGMENT_STATISTIC, &zero, &v));
+  ok(rt_store_set(store, name, &zero_point, sizeof zero_point));
+}
+
+static void run_graph(rt_graph **g, const float *x, float *logits) {
+  rt_plan *plan;
+  rt_result r;
+  rt_plan_options o = {.kernels = RT_KERNELS_REFERENCE};
+  int64_t dim[] = {2, 3, SIDE, SIDE};
+  rt_feed feed = {"x", 4, dim, x};
+  ok(rt_plan_new(*g, &o, &plan));
+  ok(rt_plan_run(plan, &feed, 1));
+  ok(rt_plan_result(plan, "logits", &r));
+  memcpy(logits, r.data, 2 * OUTPUTS * sizeof *logits);
+  rt_plan_free(plan);
+}
+
+static void int8_goes_out_as_qdq_and_comes_back(void **state) {
+  static const char *const products[] = {"first", "second", "head"};
+  for (int narrow = 0; narrow < 2; narrow++) { /* levels to 255, and to 127 */
+    double unit = narrow ? 2 : 1;
+    const rt_int8_node nodes[] = {{"x", true, 0.025 * unit, narrow ? 64 : 128},
+                                  {"first", true, 0.015 * unit, 0},
+                                  {"second", true, 0.03 * unit, 0},
+                                  {"mean", false, 0.01 * unit, 0},
+                                  {"flat", false, 0.005 * unit, 0},
+                                  {"head", true, 0, 0}};
+    const rt_int8_table table = {nodes, 6, narrow ? 127 : 255};
+    rt_store *store, *small, *back;
+    rt_graph *g, *lowered, *again;
+    float x[2 * 3 * SIDE * SIDE], ours[2 * OUTPUTS], theirs[2 * OUTPUTS], plain[2 * OUTPUTS], most = 0;
+    for (int i = 0; i < 2 * 3 * SIDE * SIDE; i++) x[i] = 2 * sinf((float)(i * i % 97));
+    ok(rt_store_new(&store));
+    ok(rt_store_new(&small));
+    ok(rt_store_new(&back));
+    g = float_network(store);
+    ok(rt_store_init(store, 5));
+    run_graph(&g, x, plain);
+    ok(rt_lower_int8(g, &table, small, &lowered));
+    for (int i = 0; i < 3; i++) fill(store, small, products[i]);
+    for (int i = 0; i < 3; i++) declare_grid(small, &nodes[i]);
+    run_graph(&lowered, x, ours);
+    rt_onnx_write how = {0};
+    ok(rt_onnx_export_graph(lowered, path, &how));
+    ok(rt_graph_read(path, &(rt_read_options){.classifier = true}, back, &again));
+    assert_true(count(again, "quantize") == 3 && count(again, "conv2d") == 2 && count(again, "linear") == 1);
+    assert_int_equal(count(again, "reduce") + count(again, "sum"), 0); /* what int8 kernels want is left out */
+    run_graph(&again, x, theirs);
+    for (int i = 0; i < 2 * OUTPUTS; i++) most = fmaxf(most, fabsf(plain[i]));
+    for (int i = 0; i < 2 * OUTPUTS; i++)
+      if (fabsf(ours[i] - theirs[i]) > 0.02f * most || fabsf(ours[i] - plain[i]) > 0.15f * most)
+        fail_msg("logit %d: %g in int8, %g as QDQ, %g in floats", i, (double)ours[i], (double)theirs[i],
+                 (double)plain[i]);
+    rt_graph_free(g);
+    rt_graph_free(lowered);
+    rt_graph_free(again);
+    rt_store_free(store);
+    rt_store_free(small);
+    rt_store_free(back);
+  }
+}
+
 /* ---- github.com/onnx/models: mnist-8 with its input and output ---- */
 
 static Rt__Onnx__Tensor *read_tensor(const char *name) {
@@ -245,6 +362,7 @@ int main(void) {
       cmocka_unit_test(typed_elements),
       cmocka_unit_test(layers_are_recognised),
       cmocka_unit_test(memory_may_run_out_anywhere),
+      cmocka_unit_test(int8_goes_out_as_qdq_and_comes_back),
       cmocka_unit_test(a_published_model),
   };
   return cmocka_run_group_tests(tests, make_file, remove_file);
