@@ -2,9 +2,9 @@
 #ifndef CLI_TRAINING_H
 #define CLI_TRAINING_H
 
-#include "command.h"
+#include "settings.h"
 
-enum { MOST_SETTINGS = 96, MOST_TRAINING_FLAGS = MOST_SETTINGS + 8 };
+enum { MOST_TRAINING_FLAGS = MOST_SETTINGS + 8 };
 
 /* Fill `flags` with them; returns how many, and the next one ends the table. */
 int training_flags(flag flags[MOST_TRAINING_FLAGS]);

@@ -28,6 +28,12 @@ int weights_open(const char *path, rt_network_options o, rt_network **out) {
   rt_status s = rt_network_open(path, &o, out);
   if (s != RT_OK) return complain(s);
   rt_network_describe(*out, &info);
+  if (info.int8_misfit)
+    fprintf(
+        stderr,
+        "%s: %s was quantized for %s, and this CPU adds products of int8 in 16 bits: results may be wrong; quantize it "
+        "with --target fbgemm\n",
+        PROGRAM, path, info.int8_target);
   if (info.load.missing || info.load.unexpected || info.load.mismatched)
     fprintf(stderr, "%s: %s: %d tensors loaded; %s\n", PROGRAM, path, info.load.loaded, info.load.text);
   return EXIT_DONE;
@@ -40,7 +46,7 @@ cJSON *weights_json(const char *path, const rt_network *network) {
   cJSON_AddStringToObject(o, "file", path);
   cJSON_AddStringToObject(o, "model", info.model);
   cJSON_AddStringToObject(o, "options", info.options);
-  cJSON_AddStringToObject(o, "precision", bf16 ? "bf16" : "fp32");
+  cJSON_AddStringToObject(o, "precision", info.int8_target ? "int8" : bf16 ? "bf16" : "fp32");
   return o;
 }
 

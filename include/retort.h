@@ -656,6 +656,8 @@ typedef struct rt_network_info {
   int64_t shorter;               /* what an image's shorter side is scaled to before the centre is cut out */
   const char *filter;            /* "bilinear" or "bicubic" */
   rt_load_report load;
+  const char *int8_target; /* what an int8 network was made for: "vnni", "fbgemm", "qnnpack"; NULL: it is floating */
+  bool int8_misfit;        /* made for another kind of CPU than this one: sums may saturate, results may be wrong */
 } rt_network_info;
 RT_API void rt_network_describe(const rt_network *network, rt_network_info *out); /* borrowed from network */
 
@@ -808,6 +810,31 @@ RT_API rt_status rt_recipe_run_all(rt_recipe *recipe, const char *out, rt_recipe
 /* One HTML file, which opens offline, of the records in directories of rt_recipe_run_all or rt_train; its summary also as CSV
  * beside it. Models are compared with the one called `baseline`; NULL or "": the first. */
 RT_API rt_status rt_report(const char *const *directories, int n, const char *baseline, const char *path);
+
+/* ---- quantization: a trained network in int8 ---- */
+
+RT_API int rt_quantize_setting_count(void);
+RT_API rt_status rt_quantize_setting(int i, rt_setting *out);
+
+/* A line of what is going on. */
+typedef void rt_quantize_listener(void *context, const char *text);
+
+/* Quantize the network of the file `model` into the file `out`. Settings are those of rt_quantize_setting; of one given twice the
+ * last counts; `listen` may be NULL. *report, freed with rt_text_free, is a JSON object: "target", "images" (calibrated on),
+ * "before" and "after" ({images, correct, top1}, where there are data), "agree", "bytes", "int8" and "nodes" (how many), and
+ * "layers", a list of {node, op, precision, why, weights, scale, zero_point …} with what analysis adds to it. The file holds
+ * int8 weights, their scales, the record (metadata "quantization"), the accuracy, and images with the logits expected.
+ * RT_E_ARGUMENT where no layer could be quantized. */
+RT_API rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *listen, void *context,
+                             char **report);
+
+typedef struct rt_verification {
+  int64_t images, classes_right; /* images replayed; of them, those with the expected class */
+  double worst, typical;         /* largest difference of a logit, and the root mean square of the expected ones */
+  bool exact;                    /* every bit is as expected */
+} rt_verification;
+/* Replay the images that an int8 file carries. RT_E_ARGUMENT where it carries none. */
+RT_API rt_status rt_network_verify(rt_network *network, rt_verification *out);
 
 /* ---- the machine ---- */
 

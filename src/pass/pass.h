@@ -3,6 +3,7 @@
 #define RT_PASS_PASS_H
 
 #include "op/op.h"
+#include "pass/int8.h"
 
 /* What most passes are: a visitor of the nodes in order, each copied unless the visitor did something else.
  * It returns false to leave the node to be copied. Assigns come after every other node. */

@@ -1,8 +1,10 @@
 #include "base/strbuf.h"
 #include "data/data.h"
+#include "graph/graph.h"
 #include "train/network.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 rt_status rt_network_run_once(rt_network *network, const float *x, int64_t n, const float **logits) {
   const rt_network_info *i = &network->info;
@@ -70,5 +72,47 @@ rt_status rt_evaluate(rt_network *n, const rt_data *data, rt_split split, int64_
     if (s == RT_OK) s = rt_metrics_add(metrics, logits, b.label, b.n);
   }
   rt_loader_free(loader);
+  return s;
+}
+
+/* ---- what an int8 file expects of itself ---- */
+
+static int64_t class_of(const float *z, int64_t n) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < n; i++)
+    if (z[i] > z[best]) best = i;
+  return best;
+}
+
+static void compare_logits(const float *found, const float *expected, int64_t images, int64_t classes,
+                           rt_verification *out) {
+  double square = 0;
+  *out = (rt_verification){.images = images, .exact = true};
+  for (int64_t i = 0; i < images * classes; i++) {
+    double d = fabs((double)found[i] - (double)expected[i]);
+    if (!(d <= out->worst)) out->worst = d;
+    square += (double)expected[i] * (double)expected[i];
+    out->exact = out->exact && d == 0;
+  }
+  for (int64_t i = 0; i < images; i++)
+    out->classes_right += class_of(found + i * classes, classes) == class_of(expected + i * classes, classes);
+  out->typical = sqrt(square / (double)(images * classes));
+}
+
+rt_status rt_network_verify(rt_network *n, rt_verification *out) {
+  const rt_var *images = rt_store_find(n->store, RT_VECTOR_IMAGES), *logits = rt_store_find(n->store, RT_VECTOR_LOGITS);
+  const rt_network_info *i = &n->info;
+  const float *found;
+  if (!images || !logits)
+    return rt_fail(RT_E_ARGUMENT, "it carries no images with the logits expected: files written by quantize do");
+  int64_t count = images->type.rank ? images->type.dim[0] : 0;
+  const rt_dim image[] = {count, i->channels, i->height, i->width}, logit[] = {count, i->classes};
+  rt_type types[] = {rt_type_of(RT_F32, 4, image), rt_type_of(RT_F32, 2, logit)};
+  if (count < 1 || !rt_same_shape(&images->type, &types[0]) || !rt_same_shape(&logits->type, &types[1]) ||
+      images->type.dtype != RT_F32 || logits->type.dtype != RT_F32)
+    return rt_fail(RT_E_FORMAT, "%s and %s don't have the shapes of its network's images and logits", RT_VECTOR_IMAGES,
+                   RT_VECTOR_LOGITS);
+  rt_status s = rt_network_run(n, images->data, count, &found);
+  if (s == RT_OK) compare_logits(found, logits->data, count, i->classes, out);
   return s;
 }

@@ -24,6 +24,14 @@ rt_status rt_network_load(const char *path, const rt_network_options *options, r
 /* The same for options->model with weights drawn from a seed. */
 rt_status rt_network_draw(const rt_network_options *options, uint64_t seed, rt_network **out);
 
+/* Tensors of an int8 file beside its weights: a few images, normalised, and the logits expected of them. */
+#define RT_VECTOR_IMAGES "verify.images"
+#define RT_VECTOR_LOGITS "verify.logits"
+
+/* Another graph and its store in place of the network's, which then is not compiled. */
+void rt_network_replace(rt_network *network, rt_store *store, rt_graph *graph);
+/* Evaluation form, batch norms folded, fused. */
+rt_status rt_pass_inference(rt_graph **graph);
 /* A model's graph into its evaluation form, and a plan of it; `averages`: of the moving averages of its weights. */
 rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, const rt_plan_options *options,
                                 rt_plan **out);

@@ -5,6 +5,7 @@
 #include "format/format.h"
 #include "model/model.h"
 #include "onnx/onnx.h"
+#include "record/record.h"
 #include "train/network.h"
 
 #include <cjson/cJSON.h>
@@ -191,15 +192,82 @@ static rt_status check_classes(const rt_network *n, int64_t names) {
                  n->info.classes);
 }
 
+rt_status rt_pass_inference(rt_graph **g) {
+  rt_status s = rt_pass_eval(g, NULL);
+  if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
+  return s == RT_OK ? rt_pass_fuse(g, NULL) : s;
+}
+
 rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, const rt_plan_options *options, rt_plan **out) {
   rt_status s = rt_pass_eval(g, NULL);
   if (s == RT_OK && averages) s = rt_pass_ema(g);
-  if (s == RT_OK) s = rt_pass_fold_batch_norm(g, NULL);
-  if (s == RT_OK) s = rt_pass_fuse(g, NULL);
+  if (s == RT_OK) s = rt_pass_inference(g);
   if (s == RT_OK && bf16) s = rt_pass_cast(g, NULL, RT_BF16);
   if (s == RT_OK) s = rt_pass_layout(g);
   if (s == RT_OK) s = rt_pass_prune(g);
   return s == RT_OK ? rt_plan_new(*g, options, out) : s;
+}
+
+/* ---- an int8 network: the model's graph, lowered as the file's record says ---- */
+
+static rt_status lower(rt_network *n, const rt_record *record) {
+  rt_store *store = NULL, *int8 = NULL;
+  rt_graph *folded = NULL, *graph = NULL;
+  rt_status s = rt_pass_inference(&n->graph);
+  if (s == RT_OK) s = rt_folded_new(n->graph, false, &store, &folded);
+  if (s == RT_OK) s = rt_store_new(&int8);
+  if (s == RT_OK) s = rt_record_lower(record, folded, int8, &graph);
+  rt_graph_free(folded);
+  rt_store_free(store);
+  if (s != RT_OK) {
+    rt_store_free(int8);
+    return s;
+  }
+  rt_network_replace(n, int8, graph);
+  return RT_OK;
+}
+
+/* Its images and what it said of them, for rt_network_verify. */
+static rt_status declare_vectors(rt_network *n, const rt_file *file) {
+  static const char *const names[] = {RT_VECTOR_IMAGES, RT_VECTOR_LOGITS};
+  rt_status s = RT_OK;
+  for (int i = 0; i < 2 && s == RT_OK; i++) {
+    rt_file_info info;
+    rt_var *var;
+    rt_init zero = {RT_INIT_ZERO, 0, 0};
+    if (rt_file_find(file, names[i], &info) != RT_OK) continue;
+    rt_type type = rt_type_of(info.dtype, info.rank, info.dim);
+    s = rt_store_declare(n->store, names[i], &type, RT_SEGMENT_STATISTIC, &zero, &var);
+  }
+  return s;
+}
+
+static rt_status load_weights(rt_network *n, rt_file *file, const rt_network_options *o) {
+  const char *text = rt_file_metadata(file, "quantization");
+  rt_record record = {0};
+  if (!text) return rt_store_load(n->store, file, &o->load, &n->info.load); /* names the file itself */
+  rt_status s = rt_record_parse(text, strlen(text), "its metadata \"quantization\"", &record);
+  if (s == RT_OK) s = lower(n, &record);
+  if (s == RT_OK) s = declare_vectors(n, file);
+  if (s != RT_OK) {
+    rt_record_release(&record);
+    return rt_fail_in(s, "%s", file->path);
+  }
+  s = rt_store_load(n->store, file, &o->load, &n->info.load);
+  if (s == RT_OK && (s = rt_record_check(&record, n->store)) != RT_OK) s = rt_fail_in(s, "%s", file->path);
+  n->info.int8_target = rt_target_name(record.target);
+  n->info.int8_misfit = record.target != RT_TARGET_FBGEMM && rt_target_here() == RT_TARGET_FBGEMM;
+  rt_record_release(&record);
+  return s;
+}
+
+void rt_network_replace(rt_network *n, rt_store *store, rt_graph *graph) {
+  rt_plan_free(n->plan);
+  rt_graph_free(n->graph);
+  rt_store_free(n->store);
+  n->plan = NULL;
+  n->graph = graph;
+  n->store = store;
 }
 
 static rt_status open_model(rt_network *n, rt_file *file, const rt_network_options *o) {
@@ -212,7 +280,7 @@ static rt_status open_model(rt_network *n, rt_file *file, const rt_network_optio
   if (s == RT_OK) s = build(n);
   if (s == RT_OK) s = check_classes(n, names);
   if (s != RT_OK) return rt_fail_in(s, "%s", file->path);
-  return rt_store_load(n->store, file, &o->load, &n->info.load); /* names the file itself */
+  return load_weights(n, file, o);
 }
 
 /* ---- ONNX: the graph is in the file ---- */

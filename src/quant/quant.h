@@ -1,0 +1,91 @@
+/* Quantizing a network: what its files share.
+ *
+ *   settings.c   the table of settings
+ *   decide.c     which nodes are quantized how, and why the others aren't
+ *   ranges.c     what passes through the network when images do
+ *   refine.c     equalization of layers, correction of biases
+ *   measure.c    accuracy, signal to noise, which layer costs what
+ *   noise.c      signal to noise of every layer
+ *   write.c      the file
+ *   quantize.c   rt_quantize: all of it in order */
+#ifndef RT_QUANT_QUANT_H
+#define RT_QUANT_QUANT_H
+
+#include "data/data.h"
+#include "quant/ranges.h"
+#include "record/record.h"
+#include "train/train.h"
+
+enum { RT_METHOD_STATIC };
+
+typedef struct rt_quantize_settings {
+  const char *model, *data, *data_options, *network, *mean, *std;
+  int method, target;
+  const char *observer, *keep, *schemes, *observers, *record, *save_record;
+  int64_t images, batch, seed, analyze_images;
+  bool equalize, correct_bias, analyze;
+  double max_drop;
+  int64_t threads;
+  const char *out;
+} rt_quantize_settings;
+
+rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena);
+/* A list, "a;b", split where it stands; *n are there. */
+rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n);
+
+typedef struct rt_layer_cost {
+  double weight_sqnr, output_sqnr; /* dB: of the weight, of what the node makes */
+  double alone_sqnr;               /* dB of the logits when this node alone is in int8 */
+  double float_seconds, int8_seconds;
+} rt_layer_cost;
+
+typedef struct rt_quantizer {
+  rt_arena arena;
+  rt_quantize_settings o;
+  rt_data *data;       /* NULL: none */
+  rt_network *network; /* from the file; int8 in the end */
+  rt_store *folded_store;
+  rt_graph *folded;
+  rt_ranges ranges;
+  rt_record record;
+  rt_layer_cost *cost;    /* by node of the record; NULL: not analyzed */
+  rt_score before, after; /* on the split that was measured */
+  rt_split split;
+  int64_t agree;         /* of its images: float and int8 say the same class */
+  float *image, *logits; /* test vectors */
+  int64_t vectors;
+  rt_quantize_listener *listen;
+  void *context;
+} rt_quantizer;
+
+void rt_quantize_tell(const rt_quantizer *q, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- decide.c: a record without ranges ---- */
+rt_status rt_quantize_decide(rt_quantizer *q);
+
+/* ---- refine.c ---- */
+rt_status rt_quantize_equalize(rt_quantizer *q, int *pairs);
+/* After the ranges are known: b −= Σ (ŵ − w)·E[x] over each filter (Nagel et al. 2019). */
+rt_status rt_quantize_correct(rt_quantizer *q);
+
+/* ---- measure.c ---- */
+/* A compiled network of the record over new variables, and of the folded graph itself. */
+rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out);
+rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out);
+rt_status rt_quantize_measure(rt_quantizer *q, rt_network *int8);
+rt_status rt_quantize_analyze(rt_quantizer *q);
+rt_status rt_quantize_max_drop(rt_quantizer *q);
+/* Images that calibration uses, n at most, one block of x. */
+rt_status rt_quantize_images(const rt_quantizer *q, int64_t n, float **x, int64_t *got);
+
+/* ---- noise.c ---- */
+double rt_quantize_sqnr(const float *clean, const float *noisy, int64_t n); /* dB */
+rt_status rt_quantize_output_noise(rt_quantizer *q, const float *images, int64_t n);
+/* The one node that reads v; NULL where several do, or none, or it is a result. */
+const rt_node *rt_quantize_only_reader(const rt_graph *g, const rt_value *v);
+
+/* ---- write.c ---- */
+rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8);
+rt_status rt_quantize_report_json(const rt_quantizer *q, char **out);
+
+#endif

@@ -1,0 +1,206 @@
+#include "quant/quant.h"
+
+#include "base/alloc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void rt_quantize_tell(const rt_quantizer *q, const char *format, ...) {
+  char text[512];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  if (q->listen) q->listen(q->context, text);
+}
+
+/* ---- the float network ---- */
+
+static rt_status open_data(rt_quantizer *q) {
+  if (!*q->o.data) return RT_OK;
+  return rt_data_open(q->o.data, *q->o.data_options ? q->o.data_options : NULL, &q->data);
+}
+
+static rt_status open_network(rt_quantizer *q) {
+  rt_network_options options = {.model = *q->o.network ? q->o.network : NULL,
+                                .mean = *q->o.mean ? q->o.mean : NULL,
+                                .std = *q->o.std ? q->o.std : NULL};
+  rt_data_info d;
+  if (q->data) {
+    rt_data_describe(q->data, &d);
+    options.channels = d.channels;
+    options.height = d.height;
+    options.width = d.width;
+    options.classes = d.classes;
+  }
+  rt_status s = rt_network_load(q->o.model, &options, &q->network);
+  if (s == RT_OK && q->network->info.int8_target)
+    s = rt_fail(RT_E_ARGUMENT, "%s: it is quantized already, for %s; quantize the float network that it was made of",
+                q->o.model, q->network->info.int8_target);
+  if (s == RT_OK && q->network->input)
+    s = rt_fail(RT_E_UNSUPPORTED, "%s: an ONNX file brings its own graph, and int8 files are of models of the table",
+                q->o.model);
+  if (s == RT_OK) s = rt_pass_inference(&q->network->graph);
+  if (s == RT_OK) s = rt_folded_new(q->network->graph, true, &q->folded_store, &q->folded);
+  return s;
+}
+
+/* ---- ranges ---- */
+
+/* The first training images in an order drawn from the seed, as evaluation prepares them. */
+static rt_status new_loader(const rt_quantizer *q, rt_loader **out) {
+  rt_strbuf text = {0};
+  const rt_network_info *i = &q->network->info;
+  rt_strbuf_add(&text, "batch=%" PRId64 " shuffle=true order_seed=%" PRId64,
+                q->o.batch < q->o.images ? q->o.batch : q->o.images, q->o.seed);
+  if (i->mean) {
+    rt_strbuf_add(&text, " mean=");
+    rt_add_numbers(&text, i->mean, i->channels);
+    rt_strbuf_add(&text, " std=");
+    rt_add_numbers(&text, i->deviation, i->channels);
+  }
+  rt_status s = text.failed ? RT_E_MEMORY : rt_loader_new(q->data, RT_TRAIN, text.text, NULL, out);
+  rt_strbuf_release(&text);
+  return s;
+}
+
+static rt_status keep_vectors(rt_quantizer *q, const float *x, int64_t n) {
+  const rt_network_info *i = &q->network->info;
+  q->vectors = n < 4 ? n : 4;
+  q->image = rt_arena_copy(&q->arena, x, (size_t)(q->vectors * i->channels * i->height * i->width) * sizeof *x);
+  return q->image ? RT_OK : RT_E_MEMORY;
+}
+
+rt_status rt_quantize_images(const rt_quantizer *q, int64_t n, float **x, int64_t *got) {
+  const rt_network_info *i = &q->network->info;
+  int64_t image = i->channels * i->height * i->width;
+  rt_loader *loader = NULL;
+  rt_batch b = {0};
+  *got = 0;
+  *x = rt_alloc_array((size_t)(n * image), sizeof **x);
+  rt_status s = *x ? new_loader(q, &loader) : RT_E_MEMORY;
+  while (s == RT_OK && *got < n && !b.last) {
+    s = rt_loader_next(loader, &b);
+    int64_t take = b.n < n - *got ? b.n : n - *got;
+    if (s == RT_OK) memcpy(*x + *got * image, b.x, (size_t)(take * image) * sizeof **x);
+    *got += s == RT_OK ? take : 0;
+  }
+  rt_loader_free(loader);
+  return s;
+}
+
+static rt_status take_ranges(rt_quantizer *q) {
+  rt_levels levels = rt_target_activations(q->record.target);
+  rt_status s = RT_OK;
+  for (int i = 0; i < q->record.n && s == RT_OK; i++) {
+    rt_record_node *n = &q->record.node[i];
+    const rt_watched *w = rt_ranges_find(&q->ranges, n->node);
+    if (!w) continue;
+    s = rt_observer_range(w->observer, levels, &n->range);
+    n->observer = w->observer_text;
+  }
+  return s;
+}
+
+static rt_status check_images(const rt_quantizer *q) {
+  rt_data_info d;
+  const rt_network_info *n = &q->network->info;
+  rt_data_describe(q->data, &d);
+  if (d.count[RT_TRAIN] < 1)
+    return rt_fail(RT_E_ARGUMENT, "quantize: %s has no training images to calibrate on", d.kind);
+  if (d.channels != n->channels || d.height != n->height || d.width != n->width)
+    return rt_fail(RT_E_SHAPE,
+                   "quantize: the network takes images of %" PRId64 "x%" PRId64 "x%" PRId64
+                   ", and those of %s are %" PRId64 "x%" PRId64 "x%" PRId64,
+                   n->channels, n->height, n->width, d.kind, d.channels, d.height, d.width);
+  return RT_OK;
+}
+
+static rt_status calibrate(rt_quantizer *q) {
+  const char *const *overrides;
+  int n;
+  rt_loader *loader = NULL;
+  rt_status s = check_images(q);
+  if (s == RT_OK) s = rt_split_list(q->o.observers, &q->arena, &overrides, &n);
+  if (s == RT_OK) s = rt_ranges_new(q->folded, q->o.observer, overrides, n, &q->ranges);
+  if (s == RT_OK) s = new_loader(q, &loader);
+  if (s == RT_OK) s = rt_ranges_observe(&q->ranges, q->folded, loader, q->o.images, &q->record.images);
+  rt_loader_free(loader);
+  if (s == RT_OK && q->record.images < 32)
+    rt_quantize_tell(q, "calibrated on %" PRId64 " image%s only: ranges of a few hundred are steadier",
+                     q->record.images, q->record.images == 1 ? "" : "s");
+  return s == RT_OK ? take_ranges(q) : s;
+}
+
+/* ---- all of it ---- */
+
+static rt_status check_coverage(const rt_quantizer *q) {
+  for (int i = 0; i < q->record.n; i++)
+    if (q->record.node[i].form == RT_FORM_INT8) return RT_OK;
+  return rt_fail(RT_E_ARGUMENT,
+                 "quantize: no layer of %s would be in int8: it has no convolution and no linear layer that could "
+                 "be, or keep and record leave none",
+                 q->o.model);
+}
+
+static rt_status decide(rt_quantizer *q) {
+  int pairs;
+  if (*q->o.record) {
+    rt_status s = rt_record_open(q->o.record, &q->record);
+    return s == RT_OK ? check_coverage(q) : s;
+  }
+  rt_status s = rt_quantize_decide(q);
+  if (s == RT_OK) s = check_coverage(q);
+  if (s == RT_OK && q->o.equalize) {
+    s = rt_quantize_equalize(q, &pairs);
+    if (s == RT_OK) rt_quantize_tell(q, "%d pairs of layers evened out", pairs);
+  }
+  if (s == RT_OK) s = calibrate(q);
+  if (s == RT_OK) rt_record_set_scales(&q->record);
+  return s == RT_OK && q->o.correct_bias ? rt_quantize_correct(q) : s;
+}
+
+static rt_status finish(rt_quantizer *q, char **report) {
+  rt_network *int8 = NULL;
+  rt_status s = RT_OK;
+  if (q->data) {
+    float *x = NULL;
+    int64_t n;
+    s = rt_quantize_images(q, 4, &x, &n);
+    if (s == RT_OK) s = keep_vectors(q, x, n);
+    rt_free(x);
+  }
+  if (s == RT_OK) s = rt_quantize_form(q, &q->record, false, &int8);
+  if (s == RT_OK && q->data) s = rt_quantize_measure(q, int8);
+  if (s == RT_OK) s = rt_quantize_write(q, int8);
+  if (s == RT_OK && *q->o.save_record) s = rt_record_save(&q->record, q->o.save_record);
+  rt_network_free(int8);
+  return s == RT_OK && report ? rt_quantize_report_json(q, report) : s;
+}
+
+static rt_status run(rt_quantizer *q, char **report) {
+  rt_status s = open_data(q);
+  if (s == RT_OK) s = open_network(q);
+  if (s == RT_OK) s = decide(q);
+  if (s == RT_OK && q->o.max_drop > 0) s = rt_quantize_max_drop(q);
+  if (s == RT_OK && q->o.analyze) s = rt_quantize_analyze(q);
+  return s == RT_OK ? finish(q, report) : s;
+}
+
+rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *listen, void *context, char **report) {
+  rt_quantizer q = {.listen = listen, .context = context};
+  if (report) *report = NULL;
+  rt_status s = rt_quantize_parse(&q.o, settings, n, &q.arena);
+  if (s == RT_OK && q.o.threads) s = rt_set_threads((int)q.o.threads);
+  if (s == RT_OK) s = run(&q, report);
+  rt_free(q.cost);
+  rt_ranges_release(&q.ranges);
+  rt_record_release(&q.record);
+  rt_graph_free(q.folded);
+  rt_store_free(q.folded_store);
+  rt_network_free(q.network);
+  rt_data_free(q.data);
+  rt_arena_release(&q.arena);
+  return s;
+}

@@ -1,0 +1,105 @@
+/* What quantizing can be told. */
+#include "base/alloc.h"
+#include "quant/quant.h"
+
+#include <string.h>
+
+#define FIELD(name) offsetof(rt_quantize_settings, name)
+static const rt_option table[] = {
+    {"model", RT_OPT_TEXT, FIELD(model), "", 0, 0, NULL, "file with the weights of a trained network"},
+    {"network", RT_OPT_TEXT, FIELD(network), "", 0, 0, NULL,
+     "NAME or NAME:OPTIONS of its model, where the file doesn't say it"},
+    {"mean", RT_OPT_TEXT, FIELD(mean), "", 0, 0, NULL,
+     "of pixels in 0 to 1, a number a channel; the file's if it says it"},
+    {"std", RT_OPT_TEXT, FIELD(std), "", 0, 0, NULL, "the same for the deviation"},
+    {"method", RT_OPT_CHOICE, FIELD(method), "static", 0, 0, "static",
+     "static: ranges of activations from images seen beforehand"},
+    {"data", RT_OPT_TEXT, FIELD(data), "", 0, 0, NULL,
+     "NAME or NAME:PATH of a data set, to calibrate on and to measure with"},
+    {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"validation=0.2\""},
+    {"target", RT_OPT_CHOICE, FIELD(target), "auto", 0, 0, "auto|vnni|fbgemm|qnnpack",
+     "vnni: weights per channel; fbgemm: activations of 7 bits too, for CPUs without VNNI; qnnpack: weights per "
+     "tensor"},
+    {"observer", RT_OPT_TEXT, FIELD(observer), "histogram", 0, 0, NULL,
+     "how ranges are chosen: histogram, minmax, moving_average:rate=0.01, percentile:percent=99.999, entropy"},
+    {"images", RT_OPT_INT, FIELD(images), "512", 1, 1e9, NULL, "training images to calibrate on"},
+    {"batch", RT_OPT_INT, FIELD(batch), "64", 1, 1 << 20, NULL, "images at a time"},
+    {"seed", RT_OPT_INT, FIELD(seed), "0", 0, 9e15, NULL, "which training images those are"},
+    {"keep", RT_OPT_TEXT, FIELD(keep), "", 0, 0, NULL, "layers that stay floating, as in \"fp32:layer4.*;bf16:fc\""},
+    {"schemes", RT_OPT_TEXT, FIELD(schemes), "", 0, 0, NULL,
+     "weights of layers, as in \"conv1=per_tensor;layer1.*=per_channel\""},
+    {"observers", RT_OPT_TEXT, FIELD(observers), "", 0, 0, NULL,
+     "observers of layers, as in \"conv1=minmax;layer1.*=entropy\""},
+    {"record", RT_OPT_TEXT, FIELD(record), "", 0, 0, NULL,
+     "a quantization record to obey: its ranges are used, nothing is calibrated"},
+    {"save_record", RT_OPT_TEXT, FIELD(save_record), "", 0, 0, NULL,
+     "write the quantization record here, to read or to edit"},
+    {"equalize", RT_OPT_BOOL, FIELD(equalize), "false", 0, 0, NULL,
+     "even out the channels of neighbouring layers first: for weights per tensor"},
+    {"correct_bias", RT_OPT_BOOL, FIELD(correct_bias), "false", 0, 0, NULL,
+     "take out of the biases what rounding the weights adds on average"},
+    {"analyze", RT_OPT_BOOL, FIELD(analyze), "false", 0, 0, NULL,
+     "say what each layer costs: noise of weights and outputs, of the network with it alone in int8, time"},
+    {"analyze_images", RT_OPT_INT, FIELD(analyze_images), "128", 1, 1e6, NULL, "to analyze with"},
+    {"max_drop", RT_OPT_FLOAT, FIELD(max_drop), "0", 0, 100, NULL,
+     "points of accuracy that may be lost; layers stay floating until it holds; 0: off"},
+    {"threads", RT_OPT_INT, FIELD(threads), "0", 0, 256, NULL, "0: as many as processors"},
+    {"out", RT_OPT_TEXT, FIELD(out), "", 0, 0, NULL, "the file to write: .pth or .safetensors"},
+    {0},
+};
+
+/* Lists, and what one of their elements is called. */
+static const struct {
+  size_t offset;
+  const char *one;
+} lists[] = {{FIELD(keep), "keep"}, {FIELD(schemes), "scheme"}, {FIELD(observers), "layer_observer"}};
+
+int rt_quantize_setting_count(void) { return (int)(sizeof table / sizeof *table) - 1; }
+
+rt_status rt_quantize_setting(int i, rt_setting *out) {
+  if (i < 0 || i >= rt_quantize_setting_count())
+    return rt_fail(RT_E_RANGE, "quantize: there are %d settings, and no number %d", rt_quantize_setting_count(), i);
+  const rt_option *o = &table[i];
+  bool number = o->type == RT_OPT_INT || o->type == RT_OPT_FLOAT;
+  *out = (rt_setting){.name = o->name,
+                      .fallback = o->fallback,
+                      .help = o->help,
+                      .argument = o->choices               ? o->choices
+                                  : o->type == RT_OPT_BOOL ? "true|false"
+                                  : number                 ? "N"
+                                                           : "TEXT"};
+  for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+    if (lists[k].offset == o->offset) {
+      out->one = lists[k].one;
+      out->join = ";";
+    }
+  return RT_OK;
+}
+
+rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
+  rt_status s = rt_options_parse(table, o, NULL, arena, "quantize");
+  for (int i = 0; i < n && s == RT_OK; i++)
+    s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "quantize");
+  if (s != RT_OK) return s;
+  if (!*o->model) return rt_fail(RT_E_ARGUMENT, "quantize: model is missing: which file's network");
+  if (!*o->out) return rt_fail(RT_E_ARGUMENT, "quantize: out is missing: which file to write");
+  if (!*o->record && !*o->data)
+    return rt_fail(
+        RT_E_ARGUMENT,
+        "quantize: there are no images to calibrate on: data=NAME:PATH names some, or record=FILE brings ranges");
+  if (!*o->data && (o->max_drop > 0 || o->analyze))
+    return rt_fail(RT_E_ARGUMENT, "quantize: %s needs images: data=NAME:PATH", o->analyze ? "analyze" : "max_drop");
+  return RT_OK;
+}
+
+rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n) {
+  int most = 1;
+  for (const char *c = text; *c; c++) most += *c == ';';
+  char *copy = rt_arena_text(arena, "%s", text);
+  const char **list = rt_arena_alloc(arena, (size_t)most * sizeof *list);
+  if (!copy || !list) return RT_E_MEMORY;
+  *n = 0;
+  for (char *p = strtok_r(copy, ";", &copy); p; p = strtok_r(NULL, ";", &copy)) list[(*n)++] = p;
+  *out = list;
+  return RT_OK;
+}

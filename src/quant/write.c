@@ -1,0 +1,147 @@
+#include "base/alloc.h"
+#include "quant/quant.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MOST_METADATA = 12 };
+
+typedef struct metadata {
+  rt_pair pair[MOST_METADATA];
+  int n;
+  bool failed;
+} metadata;
+
+static void add(metadata *m, const char *key, const char *text) {
+  if (!text)
+    m->failed = true;
+  else if (*text && m->n < MOST_METADATA)
+    m->pair[m->n++] = (rt_pair){key, text};
+}
+
+static const char *numbers(rt_quantizer *q, const float *v, int64_t n) {
+  rt_strbuf text = {0};
+  if (v) rt_add_numbers(&text, v, n);
+  const char *copy = text.failed ? NULL : rt_arena_text(&q->arena, "%s", text.text ? text.text : "");
+  rt_strbuf_release(&text);
+  return copy;
+}
+
+static const char *class_names(rt_quantizer *q) {
+  const rt_network_info *i = &q->network->info;
+  if (!i->class_name) return "";
+  cJSON *list = cJSON_CreateStringArray(i->class_name, (int)i->classes);
+  char *text = list ? cJSON_PrintUnformatted(list) : NULL;
+  const char *copy = text ? rt_arena_text(&q->arena, "%s", text) : NULL;
+  cJSON_free(text);
+  cJSON_Delete(list);
+  return copy;
+}
+
+static const char *accuracy(rt_quantizer *q) {
+  if (!q->after.images) return "";
+  return rt_arena_text(&q->arena,
+                       "{\"data\":\"%s\",\"images\":%" PRId64 ",\"correct\":%" PRId64 ",\"correct_float\":%" PRId64 "}",
+                       q->o.data, q->after.images, q->after.correct, q->before.correct);
+}
+
+/* Images for rt_network_verify, and what the network makes of them here. */
+static rt_status add_vectors(rt_quantizer *q, rt_network *int8) {
+  const rt_network_info *i = &q->network->info;
+  const rt_dim image[] = {q->vectors, i->channels, i->height, i->width}, logits[] = {q->vectors, i->classes};
+  rt_type types[] = {rt_type_of(RT_F32, 4, image), rt_type_of(RT_F32, 2, logits)};
+  rt_init zero = {RT_INIT_ZERO, 0, 0};
+  rt_var *var;
+  const float *found;
+  if (!q->vectors) return RT_OK;
+  rt_status s = rt_network_run(int8, q->image, q->vectors, &found);
+  if (s == RT_OK && !(q->logits = rt_arena_copy(&q->arena, found, (size_t)rt_type_bytes(&types[1])))) s = RT_E_MEMORY;
+  if (s == RT_OK) s = rt_store_declare(int8->store, RT_VECTOR_IMAGES, &types[0], RT_SEGMENT_STATISTIC, &zero, &var);
+  if (s == RT_OK) s = rt_store_declare(int8->store, RT_VECTOR_LOGITS, &types[1], RT_SEGMENT_STATISTIC, &zero, &var);
+  if (s == RT_OK) s = rt_store_set(int8->store, RT_VECTOR_IMAGES, q->image, (size_t)rt_type_bytes(&types[0]));
+  if (s == RT_OK) s = rt_store_set(int8->store, RT_VECTOR_LOGITS, q->logits, (size_t)rt_type_bytes(&types[1]));
+  return s;
+}
+
+rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8) {
+  const rt_network_info *i = &q->network->info;
+  metadata m = {0};
+  char *record = NULL;
+  rt_status s = add_vectors(q, int8);
+  if (s == RT_OK) s = rt_record_print(&q->record, &record);
+  if (s != RT_OK) return s;
+  add(&m, "model", i->model);
+  add(&m, "options", i->options);
+  add(&m, "input", rt_arena_text(&q->arena, "%" PRId64 "x%" PRId64 "x%" PRId64, i->channels, i->height, i->width));
+  add(&m, "mean", numbers(q, i->mean, i->channels));
+  add(&m, "std", numbers(q, i->deviation, i->channels));
+  add(&m, "classes", class_names(q));
+  add(&m, "resize", rt_arena_text(&q->arena, "%" PRId64 " %s", i->shorter, i->filter));
+  add(&m, "accuracy", accuracy(q));
+  add(&m, "quantization", record);
+  s = m.failed ? RT_E_MEMORY : rt_store_save(int8->store, q->o.out, RT_MODEL, m.pair, m.n);
+  rt_free(record);
+  return s;
+}
+
+/* ---- the report ---- */
+
+static void add_score(cJSON *o, const char *name, const rt_score *s) {
+  if (!s->images) return;
+  cJSON *score = cJSON_AddObjectToObject(o, name);
+  cJSON_AddNumberToObject(score, "images", (double)s->images);
+  cJSON_AddNumberToObject(score, "correct", (double)s->correct);
+  cJSON_AddNumberToObject(score, "top1", s->top1);
+}
+
+static void add_cost(cJSON *o, const rt_layer_cost *c) {
+  cJSON_AddNumberToObject(o, "weight_sqnr", c->weight_sqnr);
+  cJSON_AddNumberToObject(o, "output_sqnr", c->output_sqnr);
+  cJSON_AddNumberToObject(o, "alone_sqnr", c->alone_sqnr);
+  cJSON_AddNumberToObject(o, "float_ms", c->float_seconds * 1e3);
+  cJSON_AddNumberToObject(o, "int8_ms", c->int8_seconds * 1e3);
+}
+
+/* The record's layers, as the record prints them, and what was measured of each. */
+static rt_status add_layers(const rt_quantizer *q, cJSON *o) {
+  char *text;
+  int int8 = 0, products = 0;
+  rt_status s = rt_record_print(&q->record, &text);
+  if (s != RT_OK) return s;
+  cJSON *record = cJSON_Parse(text), *nodes = cJSON_DetachItemFromObject(record, "nodes");
+  rt_free(text);
+  for (int i = 0; i < q->record.n; i++) {
+    const rt_record_node *n = &q->record.node[i];
+    int8 += n->form == RT_FORM_INT8;
+    products += strcmp(n->op, "input") != 0;
+    if (q->cost && n->form == RT_FORM_INT8) add_cost(cJSON_GetArrayItem(nodes, i), &q->cost[i]);
+  }
+  cJSON_AddNumberToObject(o, "nodes", products);
+  cJSON_AddNumberToObject(o, "int8", int8);
+  cJSON_AddItemToObject(o, "layers", nodes);
+  cJSON_Delete(record);
+  return RT_OK;
+}
+
+rt_status rt_quantize_report_json(const rt_quantizer *q, char **out) {
+  struct stat now;
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddStringToObject(o, "file", q->o.out);
+  cJSON_AddStringToObject(o, "method", q->record.method);
+  cJSON_AddStringToObject(o, "target", rt_target_name(q->record.target));
+  cJSON_AddNumberToObject(o, "images", (double)q->record.images);
+  add_score(o, "before", &q->before);
+  add_score(o, "after", &q->after);
+  if (q->after.images) cJSON_AddNumberToObject(o, "agree", (double)q->agree);
+  if (stat(q->o.model, &now) == 0) cJSON_AddNumberToObject(o, "bytes_before", (double)now.st_size);
+  if (stat(q->o.out, &now) == 0) cJSON_AddNumberToObject(o, "bytes", (double)now.st_size);
+  rt_status s = add_layers(q, o);
+  char *text = s == RT_OK ? cJSON_PrintUnformatted(o) : NULL;
+  cJSON_Delete(o);
+  *out = text ? rt_copy_text(text) : NULL;
+  cJSON_free(text);
+  return *out ? RT_OK : RT_E_MEMORY;
+}

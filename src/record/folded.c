@@ -1,0 +1,146 @@
+#include "record/record.h"
+
+#include "base/alloc.h"
+#include "plan/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct folding {
+  const rt_graph *from;
+  bool *derived; /* by id of from's value: it depends on variables and constants only */
+  rt_rewrite rw;
+  int n; /* values that became variables */
+  const rt_value **value;
+  rt_var **var;
+} folding;
+
+static bool is_fixed(const folding *f, const rt_value *v) {
+  return v->kind == RT_VALUE_VARIABLE || v->kind == RT_VALUE_CONSTANT || f->derived[v->id];
+}
+
+static void find_derived(folding *f) {
+  for (int i = 0; i < f->from->n_nodes; i++) {
+    const rt_node *node = f->from->node[i];
+    bool fixed = node->n_in > 0 && !node->op->effect;
+    for (int j = 0; j < node->n_in && fixed; j++) fixed = !node->in[j] || is_fixed(f, node->in[j]);
+    for (int j = 0; j < node->n_out; j++) f->derived[node->out[j]->id] = fixed;
+  }
+}
+
+/* A variable's own name, or "conv1.weight" after the reader; with a number where that is another's already. */
+static rt_status declare(folding *f, const rt_node *reader, int input, const rt_value *v, rt_value **out) {
+  char name[300], role[64];
+  rt_init zero = {RT_INIT_ZERO, 0, 0};
+  rt_store *store = f->rw.to->store;
+  rt_segment segment = v->var ? v->var->segment : RT_SEGMENT_PARAMETER;
+  if (v->kind == RT_VALUE_VARIABLE)
+    snprintf(name, sizeof name, "%s", v->var->name);
+  else
+    snprintf(name, sizeof name, "%s.%s", reader->name, rt_op_input_name(reader->op, input, role, sizeof role));
+  size_t length = strlen(name);
+  for (int k = 2; rt_store_find(store, name); k++) snprintf(name + length, sizeof name - length, ".%d", k);
+  rt_status s = rt_store_declare(store, name, &v->type, segment, &zero, &f->var[f->n]);
+  if (s != RT_OK) return s;
+  *out = rt_graph_variable(f->rw.to, f->var[f->n]);
+  rt_rewrite_set(&f->rw, v, *out);
+  f->value[f->n++] = v;
+  return RT_OK;
+}
+
+/* The record speaks of nodes by name: "slice", "slice.2" … where layers have none of their own. */
+static rt_status name_node(const folding *f, rt_node *node) {
+  const rt_graph *g = f->rw.to;
+  const char *name = node->name;
+  int k = 1;
+  for (int i = 0; i < node->id; i++) {
+    if (strcmp(g->node[i]->name, node->name) != 0) continue;
+    node->name = rt_arena_text(&f->rw.to->arena, "%s.%d", name, ++k);
+    if (!node->name) return RT_E_MEMORY;
+    i = -1;
+  }
+  return RT_OK;
+}
+
+static rt_status copy_node(folding *f, const rt_node *node) {
+  rt_value **in = rt_rewrite_inputs(&f->rw, node); /* NULL where a variable wasn't met before */
+  if (!in) return RT_E_MEMORY;
+  for (int j = 0; j < node->n_in; j++) {
+    const rt_value *v = node->in[j];
+    if (!v || in[j]) continue;
+    rt_status s = declare(f, node, j, v, &in[j]);
+    if (s != RT_OK) return s;
+  }
+  rt_node *now = rt_rewrite_emit(&f->rw, node, in);
+  return now ? name_node(f, now) : rt_graph_status(f->rw.to);
+}
+
+/* ---- the values ---- */
+
+static rt_status run(rt_plan *plan, const folding *f) {
+  rt_status s = rt_plan_run(plan, NULL, 0);
+  for (int i = 0; i < f->n && s == RT_OK; i++) {
+    char name[32];
+    rt_result r;
+    snprintf(name, sizeof name, "%d", i);
+    s = rt_plan_result(plan, name, &r);
+    if (s == RT_OK) s = rt_store_set(f->rw.to->store, f->var[i]->name, r.data, (size_t)rt_type_bytes(&f->var[i]->type));
+  }
+  return s;
+}
+
+/* A graph of nothing but the derived values, run once. */
+static rt_status compute(const folding *f) {
+  rt_rewrite rw;
+  rt_plan *plan = NULL;
+  rt_status s = rt_rewrite_begin(&rw, f->from);
+  if (s != RT_OK) return s;
+  for (int i = 0; i < f->from->n_nodes; i++)
+    if (f->from->node[i]->n_out && f->derived[f->from->node[i]->out[0]->id]) rt_rewrite_node(&rw, f->from->node[i]);
+  for (int i = 0; i < f->n; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "%d", i);
+    rt_mark_output(rw.to, name, rt_rewrite_value(&rw, f->value[i]));
+  }
+  rt_free(rw.map);
+  s = rt_plan_new(rw.to, NULL, &plan);
+  if (s == RT_OK) s = run(plan, f);
+  rt_plan_free(plan);
+  rt_graph_free(rw.to);
+  return s;
+}
+
+static rt_status fold(folding *f, bool values, rt_graph **graph) {
+  find_derived(f);
+  rt_status s = RT_OK;
+  for (int i = 0; i < f->from->n_nodes && s == RT_OK; i++) {
+    const rt_node *node = f->from->node[i];
+    if (!node->n_out || !f->derived[node->out[0]->id]) s = copy_node(f, node);
+  }
+  if (s == RT_OK && values) s = rt_store_allocate(f->rw.to->store);
+  if (s == RT_OK && values) s = compute(f);
+  if (s == RT_OK) return rt_rewrite_end(&f->rw, graph);
+  rt_free(f->rw.map);
+  rt_graph_free(f->rw.to);
+  return s;
+}
+
+rt_status rt_folded_new(const rt_graph *from, bool values, rt_store **store, rt_graph **graph) {
+  folding f = {.from = from,
+               .derived = rt_alloc((size_t)from->n_values + 1),
+               .value = rt_alloc_array((size_t)from->n_values + 1, sizeof *f.value),
+               .var = rt_alloc_array((size_t)from->n_values + 1, sizeof *f.var)};
+  *store = NULL;
+  *graph = NULL;
+  rt_status s = f.derived && f.value && f.var ? rt_store_new(store) : RT_E_MEMORY;
+  if (s == RT_OK) s = rt_rewrite_begin_over(&f.rw, from, *store);
+  if (s == RT_OK) s = fold(&f, values, graph);
+  if (s != RT_OK) {
+    rt_store_free(*store);
+    *store = NULL;
+  }
+  rt_free(f.derived);
+  rt_free(f.value);
+  rt_free(f.var);
+  return s;
+}

@@ -1,0 +1,77 @@
+/* The quantization record: what of a network is quantized how, and why the rest isn't. Decided once, written into every
+ * int8 model as readable JSON, and obeyed from then on.
+ *
+ *   record.c  to and from JSON
+ *   folded.c  the float network that it speaks of
+ *   lower.c   that network in int8, and its variables */
+#ifndef RT_RECORD_RECORD_H
+#define RT_RECORD_RECORD_H
+
+#include "calibrate/calibrate.h"
+#include "graph/graph.h"
+
+typedef enum rt_form { RT_FORM_FP32, RT_FORM_BF16, RT_FORM_INT8 } rt_form; /* what a node computes in */
+typedef enum rt_weights { RT_WEIGHTS_NONE, RT_WEIGHTS_PER_CHANNEL, RT_WEIGHTS_PER_TENSOR } rt_weights;
+typedef enum rt_target { RT_TARGET_AUTO, RT_TARGET_VNNI, RT_TARGET_FBGEMM, RT_TARGET_QNNPACK } rt_target;
+
+/* Targets: vnni has weights per channel and activations of 8 bits; fbgemm 7 bits, for CPUs whose sums of two products
+ * saturate at 16 bits; qnnpack one scale per weight tensor. */
+rt_levels rt_target_activations(rt_target target);
+rt_weights rt_target_weights(rt_target target);
+const char *rt_target_name(rt_target target);
+/* What auto means here: the instruction set in effect. */
+rt_target rt_target_here(void);
+
+typedef struct rt_record_node {
+  const char *node, *op; /* of a graph's input: its name, and "input" */
+  rt_form form;
+  const char *why; /* it isn't int8; "" where it is */
+  rt_weights weights;
+  const char *observer; /* that the range came from; "" where there is none */
+  rt_range range;       /* of its output */
+  double scale;         /* of its output; 0: it isn't quantized */
+  int zero_point;
+} rt_record_node;
+
+typedef struct rt_record {
+  rt_arena arena;
+  const char *method, *cpu, *data; /* cpu: the instruction set it was made on; data: calibrated on, "" for none */
+  rt_target target;
+  int64_t images; /* calibrated on */
+  rt_record_node *node;
+  int n, capacity;
+} rt_record;
+
+void rt_record_release(rt_record *record);
+/* A node more; texts are copied. */
+rt_status rt_record_add(rt_record *record, const rt_record_node *node);
+const rt_record_node *rt_record_find(const rt_record *record, const char *node); /* NULL: not there */
+
+rt_status rt_record_print(const rt_record *record, char **out); /* freed with rt_text_free */
+/* From text; errors begin with `what`. The record is empty on failure. */
+rt_status rt_record_parse(const char *text, size_t bytes, const char *what, rt_record *out);
+rt_status rt_record_save(const rt_record *record, const char *path);
+rt_status rt_record_open(const char *path, rt_record *out);
+
+/* ---- folded.c ---- */
+
+/* A network whose derived weights have become variables of a store of their own: what is left is a plain float network,
+ * conv2d and linear with the weight and the bias that they compute with, "conv1.weight" and "conv1.bias". `from` is in
+ * evaluation form, folded and fused. With `values` the variables are computed; else they have none. */
+rt_status rt_folded_new(const rt_graph *from, bool values, rt_store **store, rt_graph **graph);
+
+/* ---- lower.c ---- */
+
+/* Scale and zero point of every value, as its range and the record's target say. */
+void rt_record_set_scales(rt_record *record);
+/* The folded graph in int8 over the empty store `to`. Its variables, which a file holds too:
+ *   NODE.weight s8, NODE.weight_scale f32 (a number a filter), NODE.bias f32, of int8 nodes
+ *   NODE.out_scale f32, NODE.out_zero_point s32, scalars, of every value that is on a grid
+ * RT_E_ARGUMENT where the record isn't of this graph. */
+rt_status rt_record_lower(const rt_record *record, const rt_graph *folded, rt_store *to, rt_graph **out);
+/* Values of these variables from the float ones. RT_E_RANGE where a weight isn't finite. */
+rt_status rt_record_fill(const rt_record *record, rt_store *folded, rt_store *to);
+/* Do the variables, as a file had them, agree with the record? */
+rt_status rt_record_check(const rt_record *record, rt_store *store);
+
+#endif

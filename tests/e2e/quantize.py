@@ -1,0 +1,167 @@
+"""quantize and verify from outside: a small trained network in int8, its record, and what is refused."""
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+from support.command import check, finish, refuses, run
+
+SIDE, CLASSES = 12, 4
+DATA = ("--data", "synthetic", "--data-options", f"shape=3,{SIDE},{SIDE} classes={CLASSES} images=320 test_images=120")
+
+
+def read_safetensors(path):
+    raw = Path(path).read_bytes()
+    n, = struct.unpack("<Q", raw[:8])
+    return json.loads(raw[8:8 + n]), raw[8 + n:]
+
+
+def write_raw(path, header, data):
+    text = json.dumps(header).encode()
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def changed(path, to, change):
+    """A copy whose header and bytes went through `change`."""
+    header, data = read_safetensors(path)
+    data = bytearray(data)
+    change(header, data)
+    write_raw(to, header, bytes(data))
+    return to
+
+
+def report(*arguments):
+    done = run("quantize", *arguments, "--json")
+    check(done.returncode == 0, f"quantize {' '.join(map(str, arguments))}: {done.stderr}")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def check_static(work, model):
+    out, record = work / "int8.safetensors", work / "record.json"
+    said = report(model, *DATA, "-o", out, "--save-record", record, "--images", 100, "--batch", 50)
+    layers = {l["node"]: l for l in said["layers"]}
+    check(said["images"] == 100 and said["int8"] == 8, f"quantize: eight layers of a resnet8: {said['int8']}")
+    check(layers["conv1"]["precision"] == "int8" and layers["conv1"]["zero_point"] == 0, "quantize: conv1 with its relu")
+    check(all(l["precision"] == "int8" or l["why"] for l in said["layers"]), "quantize: the rest says why it isn't")
+    check(abs(said["after"]["correct"] - said["before"]["correct"]) <= 3 and said["agree"] >= 112, f"quantize: {said['before']}")
+    check(said["bytes"] < said["bytes_before"] / 2, "quantize: smaller")
+    check(said["before"]["correct"] > 60, f"quantize: the network was trained: {said['before']}")
+
+    header, _ = read_safetensors(out)
+    check(header["conv1.weight"]["dtype"] == "I8" and header["conv1.weight_scale"]["shape"] == [16], "int8 file: weights")
+    check(json.loads(header["__metadata__"]["accuracy"])["correct"] == said["after"]["correct"], "int8 file: accuracy")
+    check(json.loads(header["__metadata__"]["quantization"]) == json.loads(record.read_text()), "int8 file: its record")
+    seen = json.loads(run("eval", out, *DATA, "--json").stdout)
+    check((seen["correct"], seen["precision"]) == (said["after"]["correct"], "int8"), "eval of an int8 file")
+    done = run("verify", out)
+    check(done.returncode == 0 and "to the last bit" in done.stdout, f"verify: {done.stdout}{done.stderr}")
+    done = run("inspect", out)
+    check(done.returncode == 0 and "conv1.weight_scale" in done.stdout, f"inspect of an int8 file: {done.stderr}")
+
+    again = report(model, "--record", record, "-o", work / "again.pth")
+    check(again["int8"] == 8 and "before" not in again, "quantize --record: no data needed")
+    check(json.loads(run("eval", work / "again.pth", *DATA, "--json").stdout)["correct"] == said["after"]["correct"],
+          "quantize --record: the same network, as .pth")
+    refuses(2, "carries no images", "verify", work / "again.pth")
+    edited = json.loads(record.read_text())
+    for node in edited["nodes"]:
+        if node["node"] == "conv1":
+            node["precision"] = "fp32"
+    (work / "edited.json").write_text(json.dumps(edited))
+    said = report(model, "--record", work / "edited.json", "-o", work / "edited.safetensors", *DATA)
+    check(said["int8"] == 7 and read_safetensors(work / "edited.safetensors")[0]["conv1.weight"]["dtype"] == "F32",
+          "quantize --record: an edited one is obeyed")
+    return out, record
+
+
+def check_choices(work, model):
+    out = work / "choice.safetensors"
+    small = (*DATA, "--images", 40, "-o", out)
+    said = report(model, *small, "--keep", "fp32:layer3.*", "--scheme", "conv1=per_tensor", "--layer-observer", "conv1=minmax")
+    layers = {l["node"]: l for l in said["layers"]}
+    check(said["int8"] == 6, f"--keep: {said['int8']}")
+    check(layers["conv1"]["weights"] == "per_tensor" and layers["conv1"]["observer"] == "minmax", "--scheme, --layer-observer")
+    header, data = read_safetensors(out)
+    at, = (header["conv1.weight_scale"]["data_offsets"][0],)
+    scales = struct.unpack("<16f", data[at:at + 64])
+    check(len(set(scales)) == 1, "per_tensor: one scale")
+    for target in ("fbgemm", "qnnpack"):
+        said = report(model, *small, "--target", target, "--equalize", "--correct-bias", "--observer", "percentile:percent=99.99")
+        check(said["target"] == target and said["agree"] >= 100, f"--target {target}: {said['agree']}")
+    said = report(model, *small, "--analyze", "--analyze-images", 16)
+    costs = [l for l in said["layers"] if l["precision"] == "int8"]
+    check(all(25 < l["weight_sqnr"] < 70 and 15 < l["output_sqnr"] < 70 and l["alone_sqnr"] > 15 and l["int8_ms"] > 0 for l in costs),
+          f"--analyze: {costs}")
+    said = report(model, *small, "--max-drop", 50)
+    check(said["int8"] == 8, "--max-drop that holds changes nothing")
+    done = run("quantize", model, *DATA, "--images", 1, "-o", out)
+    check(done.returncode == 0 and "calibrated on 1 image only" in done.stderr and "8 of" in done.stdout, f"one image: {done.stderr}")
+
+
+def check_refusals(work, model, int8, record):
+    out = ("-o", work / "x.pth")
+    refuses(2, "no images to calibrate on", "quantize", model, *out)
+    refuses(2, "out is missing", "quantize", model, *DATA)
+    refuses(2, "it is quantized already", "quantize", int8, *DATA, *out)
+    refuses(2, "there is no observer histo", "quantize", model, *DATA, *out, "--observer", "histo")
+    refuses(2, "no layer has such a name", "quantize", model, *DATA, *out, "--keep", "fp32:layer9.*")
+    refuses(2, "expected fp32:PATTERN", "quantize", model, *DATA, *out, "--keep", "layer1.*")
+    refuses(2, "no layer of", "quantize", model, *DATA, *out, "--keep", "fp32:*")
+    refuses(2, "vnni", "quantize", model, *DATA, *out, "--target", "vnnni")
+    refuses(2, "tells 4 classes apart", "quantize", model, "--data", "synthetic", "--data-options", "shape=3,8,8 classes=5", *out)
+    (work / "bad.json").write_text("{}")
+    refuses(2, "\"format\": expected", "quantize", model, "--record", work / "bad.json", *out)
+    other = json.loads(record.read_text())
+    other["nodes"] = [n for n in other["nodes"] if n["node"] != "layer1.0.conv1"]
+    (work / "bad.json").write_text(json.dumps(other))
+    refuses(2, "says nothing of conv2d layer1.0.conv1", "quantize", model, "--record", work / "bad.json", *out)
+    other = json.loads(record.read_text())
+    other["nodes"][1]["node"] = "conv9"
+    (work / "bad.json").write_text(json.dumps(other))
+    refuses(2, "it has a conv2d conv9", "quantize", model, "--record", work / "bad.json", *out)
+
+    def not_finite(header, data):
+        at = header["layer1.0.conv1.weight"]["data_offsets"][0]
+        data[at:at + 4] = struct.pack("<f", float("nan"))
+    broken = changed(work / "model.safetensors", work / "nan.safetensors", not_finite)
+    refuses(2, "the output of layer1.0.conv1", "quantize", broken, *DATA, *out)
+    refuses(2, "a weight of layer1.0.conv1 isn't finite", "quantize", broken, "--record", record, *out)
+
+    def dead(header, data):
+        for name in ("bn1.weight", "bn1.bias"):
+            at = header[name]["data_offsets"][0]
+            data[at:at + 8] = struct.pack("<2f", 0, 0)
+    said = report(changed(work / "model.safetensors", work / "dead.safetensors", dead), *DATA, *out)
+    check(said["agree"] >= 110, f"dead channels: {said['agree']}")
+
+    def other_weight(header, data):
+        at, end = header["conv1.weight"]["data_offsets"]
+        data[at:end] = bytes(end - at)
+    done = run("verify", changed(int8, work / "changed.safetensors", other_weight))
+    check(done.returncode == 1 and "or the file was changed" in done.stdout, f"verify of a changed file: {done.stdout}{done.stderr}")
+
+    def other_scale(header, data):
+        at = header["conv1.out_scale"]["data_offsets"][0]
+        data[at:at + 4] = struct.pack("<f", 9)
+    refuses(2, "it isn't this file's", "eval", changed(int8, work / "changed.safetensors", other_scale), *DATA)
+
+    def no_record(header, data):
+        header["__metadata__"]["quantization"] = "[]"
+    refuses(2, "not a quantization record", "eval", changed(int8, work / "changed.safetensors", no_record), *DATA)
+
+
+def main(work):
+    done = run("train", "--model", "resnet8", *DATA, "--epochs", 3, "--batch", 32, "--precision", "fp32", "--out", work / "run", "--quiet")
+    if done.returncode:
+        return check(False, f"train: {done.stderr}")
+    model = work / "run" / "model.best.pth"
+    run("export", model, "-o", work / "model.safetensors")
+    int8, record = check_static(work, model)
+    check_choices(work, model)
+    check_refusals(work, model, int8, record)
+
+
+with tempfile.TemporaryDirectory() as directory:
+    main(Path(directory))
+sys.exit(finish())
