@@ -220,7 +220,9 @@ struct rt_op {
   unsigned row_major_outputs; /* the same for output i (a weight's gradient) */
   rt_precision_policy precision;
   const rt_op *int8; /* the same product of u8 and s8, scaled by channel: see rt_int8_attr; NULL: there is none */
-  bool moves;        /* elements come out as they went in, whatever their dtype: a quantized tensor stays one */
+  const rt_op
+      *moves; /* the row, mostly this one, that does it to u8: elements of the first input come out as they went in, and
+                       * a quantized tensor stays one. NULL: none */
   bool (*exact)(const void *attr); /* with these options the policy is RT_PRECISION_F32; NULL: never */
   double (*flops)(const rt_type *const *in, const rt_type *out, const void *attr); /* NULL: one per output element */
   const char *const *cases;  /* test cases, NULL-terminated; grammar in tests/table/cases.h */

@@ -72,6 +72,11 @@ static bool accepts(const rt_site *site, const rt_type *x, const rt_type *y) {
          x->dim[2] * x->dim[3] < INT32_MAX;
 }
 
+static bool accepts_int8(const rt_site *site) {
+  int64_t rows, c;
+  return own_rows(site->in[0], &rows, &c) && own_rows(site->out, &rows, &c);
+}
+
 static bool accepts_forward(const rt_site *site) { return accepts(site, site->in[0], site->out); }
 static bool accepts_backward(const rt_site *site) { return accepts(site, site->out, site->in[0]); }
 static rt_status prepare_forward(rt_site *site) { return prepare_windows(site, site->in[0], site->out); }
@@ -107,7 +112,9 @@ static void forward(void *p, int64_t begin, int64_t end) {
     int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b], place = h->begin[a] * w->size + w->begin[b];
     const void *x = own_at(j->in, j->dtype, (n * h->size * w->size + place) * j->c);
     void *y = own_at(j->out, j->dtype, pixel * j->c);
-    if (j->index)
+    if (j->dtype == RT_U8)
+      j->simd->max_window_u8(x, rows, cols, w->size * j->c, j->c, y);
+    else if (j->index)
       j->simd->max_window[j->dtype](x, rows, cols, w->size * j->c, j->c, (int32_t)place, (int32_t)w->size, y,
                                     j->index + pixel * j->c);
     else
@@ -166,6 +173,8 @@ static bool accepts_max_backward(const rt_site *site) {
 
 const rt_kernel rt_kernel_max_pool2d = {"own_max_pool2d", RT_OP(max_pool2d), accepts_forward,
                                         prepare_forward,  run_forward,       rt_free};
+const rt_kernel rt_kernel_max_pool2d_int8 = {
+    "own_max_pool2d_int8", RT_OP(max_pool2d_int8), accepts_int8, prepare_forward, run_forward, rt_free};
 const rt_kernel rt_kernel_max_pool2d_backward = {"own_max_pool2d_backward",
                                                  RT_OP(max_pool2d_backward),
                                                  accepts_max_backward,

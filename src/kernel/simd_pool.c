@@ -5,6 +5,16 @@
 
 enum { TILE = 512 };
 
+void RT_NAME(max_window_u8)(const uint8_t *x, int64_t rows, int64_t cols, int64_t pitch, int64_t c, uint8_t *y) {
+  for (int64_t i = 0; i < c; i++) y[i] = 0;
+  for (int64_t h = 0; h < rows; h++)
+    for (int64_t w = 0; w < cols; w++) {
+      const uint8_t *restrict pixel = x + h * pitch + w * c;
+#pragma omp simd
+      for (int64_t i = 0; i < c; i++) y[i] = pixel[i] > y[i] ? pixel[i] : y[i];
+    }
+}
+
 #include "kernel/simd_each.h"
 #else
 

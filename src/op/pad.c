@@ -75,6 +75,7 @@ const rt_op rt_op_row_pad = {
     .options = options,
     .attr_size = sizeof(rt_pad_attr),
     .n_out = 1,
+    .moves = RT_OP(pad),
     .infer = infer,
     .grad = grad,
     .reference = reference,

@@ -86,6 +86,14 @@ static rt_status infer_max_backward(rt_infer *c) {
   return c->in[1]->dtype == RT_S32 ? RT_OK : rt_infer_expected(c, 1, "max_pool2d's index, s32");
 }
 
+static rt_status infer_max_int8(rt_infer *c) {
+  rt_dim dim[4];
+  if (c->in[0]->dtype != RT_U8) return rt_infer_expected(c, 0, "u8");
+  rt_status s = window_dims(c, 0, dim);
+  if (s == RT_OK) c->out[0] = rt_type_of(RT_U8, 4, dim);
+  return s;
+}
+
 static void grad_max(rt_grad *c) {
   const rt_node *n = c->node;
   if (c->want[0] && c->dy[0])
@@ -172,8 +180,9 @@ static rt_status reference_adaptive(const rt_call *c) { return reference_mean(c,
 static rt_status reference_avg_backward(const rt_call *c) { return reference_mean_backward(c, window_place); }
 static rt_status reference_adaptive_backward(const rt_call *c) { return reference_mean_backward(c, adaptive_place); }
 
+/* The index goes where there is an output for it. */
 static rt_status reference_max(const rt_call *c) {
-  const rt_tensor *x = c->in[0], *y = &c->out[0], *index = &c->out[1];
+  const rt_tensor *x = c->in[0], *y = &c->out[0], *index = c->n_out > 1 ? &c->out[1] : NULL;
   for (int64_t i = 0; i < rt_tensor_elements(y); i++) {
     position at = position_of(y->dim, i);
     extent r = window_place(c->attr, 0, at.p, x->dim[2]), q = window_place(c->attr, 1, at.q, x->dim[3]);
@@ -188,7 +197,7 @@ static rt_status reference_max(const rt_call *c) {
       }
     }
     rt_put(y, i, most);
-    rt_put(index, i, (double)best);
+    if (index) rt_put(index, i, (double)best);
   }
   return RT_OK;
 }
@@ -219,6 +228,20 @@ static const char *const max_cases[] = {
     "x[2,17,6,8]~ ; kernel=3 stride=2 ceil_mode=true",
     "x[1,2,5,6]~ ; kernel=2 stride=2 padding=1 ceil_mode=true",
     "x[1,2,1,1]~ ; kernel=1",
+    NULL,
+};
+
+static const char *const max_int8_cases[] = {
+    "u8[2,3,7,6]<256 ; kernel=2",
+    "u8[1,1,7,5]<256 ; kernel=3 stride=2 padding=1",
+    "u8[2,19,6,8]<256 ; kernel=3,2 stride=2,1 padding=1,0",
+    "u8[1,64,6,8]<256 ; kernel=3 stride=2 ceil_mode=true",
+    NULL,
+};
+
+static const char *const max_int8_errors[] = {
+    "x[2,3,7,5] ; kernel=2 => x must be u8",
+    "u8[2,3,7] ; kernel=2 => rank 4",
     NULL,
 };
 
@@ -297,6 +320,7 @@ const rt_op rt_op_row_max_pool2d = {
     .attr_size = sizeof(rt_pool2d_attr),
     .n_out = 2,
     .aux_outputs = 1 << 1,
+    .moves = RT_OP(max_pool2d_int8),
     .infer = infer_window,
     .grad = grad_max,
     .reference = reference_max,
@@ -305,6 +329,21 @@ const rt_op rt_op_row_max_pool2d = {
     .flops = rt_flops_first,
     .cases = max_cases,
     .errors = window_errors,
+};
+
+const rt_op rt_op_row_max_pool2d_int8 = {
+    .name = "max_pool2d_int8",
+    .summary = "largest level of each window, u8 N×C×H×W to N×C×H'×W'",
+    .input_names = "x",
+    .options = max_options,
+    .attr_size = sizeof(rt_pool2d_attr),
+    .n_out = 1,
+    .infer = infer_max_int8,
+    .reference = reference_max,
+    .layout = RT_LAYOUT_IMAGE,
+    .flops = rt_flops_first,
+    .cases = max_int8_cases,
+    .errors = max_int8_errors,
 };
 
 const rt_op rt_op_row_max_pool2d_backward = {

@@ -252,15 +252,29 @@ static rt_status lower_product(lowering *l, product *p) {
   return RT_OK;
 }
 
-/* Moved elements stay on their grid. */
+/* Moved elements stay on their grid, and a frame of zeros is one of zero points. */
+static bool moves(const lowering *l, const rt_node *node) {
+  if (!node->op->moves || !l->readers[node->out[0]->id]) return false;
+  if (node->n_out > 1 && !l->fake && l->reads[node->out[1]->id]) return false;
+  return node->op != RT_OP(pad) || ((const rt_pad_attr *)node->attr)->value == 0;
+}
+
 static bool move_quantized(lowering *l, const rt_node *node) {
   const grid *x = &l->grid[node->in[0]->id];
-  if (!node->op->moves || !x->q || !l->readers[node->out[0]->id]) return false;
+  if (!x->q || !moves(l, node)) return false;
   rt_value **in = rt_rewrite_inputs(&l->rw, node);
   if (!in) return true;
   in[0] = x->q;
-  rt_value *now = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
+  rt_pad_attr pad;
+  const void *attr = node->attr;
+  if (node->op == RT_OP(pad) && !l->fake) {
+    pad = *(const rt_pad_attr *)attr;
+    pad.value = x->zero_point;
+    attr = &pad;
+  }
+  rt_value *now = rt_graph_add(l->rw.to, l->fake ? node->op : node->op->moves, node->name, in, node->n_in, attr);
   l->grid[node->out[0]->id] = (grid){now, x->scale, x->zero_point};
+  for (int i = 1; l->fake && now && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], now->node->out[i]);
   return true;
 }
 
@@ -299,10 +313,9 @@ static void find_readers(lowering *l) {
   for (int i = 0; i < g->n_outputs; i++) uses[g->output[i].value->id] += 2;
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const rt_node *node = g->node[i];
-    bool moves = node->op->moves && l->readers[node->out[0]->id];
     for (int j = 0; j < node->n_in; j++)
       if (node->in[j]) l->reads[node->in[j]->id] = uses[node->in[j]->id]++ ? NULL : node;
-    if (is_int8(l, node) || moves) l->readers[node->in[0]->id]++;
+    if (is_int8(l, node) || moves(l, node)) l->readers[node->in[0]->id]++;
     product p;
     const rt_value *r = match(l, node, &p) ? residual_of(&p) : NULL;
     if (r) l->readers[r->id]++;

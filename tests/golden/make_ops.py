@@ -336,6 +336,10 @@ def quantized():
         case("conv2d_int8", text,
              [levels(*xs, high=127), levels(*ws, low=-127, high=127), numbers32(ws[0], 0.002), numbers32(ws[0], 50.0), residual],
              lambda v, w, s, b, r: int8_result(F.conv2d(v.double(), w.double(), **kwargs), s, b, r, **ends), loss=())
+    for text, kwargs in (("kernel=2", {"kernel_size": 2}),
+                         ("kernel=3 stride=2 padding=1", {"kernel_size": 3, "stride": 2, "padding": 1})):
+        case("max_pool2d_int8", text, [levels(2, 5, 7, 6)],
+             lambda v: F.max_pool2d(v.double(), **kwargs).to(torch.uint8), loss=())
     for f32 in False, True:
         case("linear_int8", f"f32={str(f32).lower()}",
              [levels(5, 33, high=127), levels(7, 33, low=-127, high=127), numbers32(7, 0.004), numbers32(7, 90.0)],

@@ -225,6 +225,24 @@ static void grids_with_a_zero_point(void **state) {
   end(&n);
 }
 
+/* Pools, slices and frames of zeros leave a quantized tensor one: a shortcut without weights (He et al.'s option A). */
+static void moved_elements(void **state) {
+  network n;
+  begin(&n);
+  rt_value *a = rt_relu(n.graph, rt_conv2d(n.graph, "a", input(&n), 16, 3, true, "padding=1"));
+  a = rt_apply(n.graph, "max_pool2d", "pool", &a, 1, "kernel=3 stride=2 padding=1");
+  rt_value *b = rt_relu(n.graph, rt_conv2d(n.graph, "b", a, 24, 3, true, "padding=1 stride=2"));
+  b = rt_conv2d(n.graph, "c", b, 24, 3, true, "padding=1");
+  rt_value *s = rt_apply(n.graph, "slice", "rows", &a, 1, "axis=2 step=2");
+  s = rt_apply(n.graph, "slice", "columns", &s, 1, "axis=3 step=2");
+  s = rt_apply(n.graph, "pad", "frame", &s, 1, "pads=0,0,4,4,0,0,0,0");
+  b = rt_relu(n.graph, rt_add(n.graph, b, s));
+  finish(&n, rt_conv2d(n.graph, "d", b, 8, 3, true, NULL));
+  check(&n, 255, (expected){0.02, 1, 0, 4});
+  check(&n, 127, (expected){0.04, 1, 0, 4});
+  end(&n);
+}
+
 /* What has no int8 form stays in float, between dequantize and quantize. */
 static void islands(void **state) {
   network n;
@@ -237,6 +255,25 @@ static void islands(void **state) {
   finish(&n, rt_linear(n.graph, "fc", b, 10, true));
   assert_string_equal(rt_int8_obstacle(n.graph->node[1]), "there is no int8 form of it");
   check(&n, 255, (expected){0.02, 3, 0, 3});
+  end(&n);
+}
+
+/* All levels at their highest: two products are 64,770 in 8 bits, more than 16 bits hold, and 32,258 in 7. */
+static void extremes_do_not_saturate(void **state) {
+  const int64_t dim[] = {16, 16, 3, 3}, first[] = {16, 3, 1, 1};
+  rt_init third = {RT_INIT_CONSTANT, 1.0 / 3, 0};
+  network n;
+  begin(&n);
+  for (int i = 0; i < BATCH * IMAGE; i++) n.x[i] = i % 2 ? 1 : 0.9999f;
+  rt_value *a[] = {input(&n), rt_parameter(n.graph, "a.weight", 4, first, third),
+                   rt_parameter(n.graph, "a.bias", 1, dim, third)};
+  a[0] = rt_relu(n.graph, rt_apply(n.graph, "conv2d", "a", a, 3, NULL));
+  a[1] = rt_parameter(n.graph, "b.weight", 4, dim, third);
+  a[2] = rt_parameter(n.graph, "b.bias", 1, dim, third);
+  a[0] = rt_apply(n.graph, "conv2d", "b", a, 3, NULL);
+  finish(&n, rt_conv2d(n.graph, "c", a[0], 10, 1, true, NULL));
+  check(&n, 255, (expected){0.01, 1, 0, 3});
+  check(&n, 127, (expected){0.02, 1, 0, 3});
   end(&n);
 }
 
@@ -299,8 +336,12 @@ static void training(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_residual_network), cmocka_unit_test(grids_with_a_zero_point),
-                                     cmocka_unit_test(islands), cmocka_unit_test(a_grid_is_missing),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_residual_network),
+                                     cmocka_unit_test(grids_with_a_zero_point),
+                                     cmocka_unit_test(islands),
+                                     cmocka_unit_test(moved_elements),
+                                     cmocka_unit_test(extremes_do_not_saturate),
+                                     cmocka_unit_test(a_grid_is_missing),
                                      cmocka_unit_test(training)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
