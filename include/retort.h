@@ -708,7 +708,7 @@ typedef struct rt_export_report {
 
 /* Write the network of a file as rt_network_open reads it (fp32, batch norm not folded, the batch open) as an .onnx file that
  * carries its metadata. Tensors keep their names, input and output too where they came from ONNX; else they are "x" and
- * "logits". RT_E_INTERNAL: the check found a difference above 1e-4. `network`, `options` and `report` may be NULL. */
+ * "logits". RT_E_INTERNAL: the check found a difference above 1e-4 (of int8, 0.05). `network`, `options` and `report` may be NULL. */
 RT_API rt_status rt_export(const char *path, const rt_network_options *network, const char *out,
                            const rt_export_options *options, rt_export_report *report);
 
