@@ -23,7 +23,7 @@ OURS = {"model": "whitened_cnn", "validation": 0, "augment": "crop=2 reflect=tru
         "optimizer": "muon", "lr": 0.24, "schedule": "linear", "momentum": 0.85, "weight-decay": 3e-6, "label-smoothing": 0.2,
         "tta": "flip+translate",
         "optimizer-options": "normalize=true muon_momentum=0.6 muon_steps=3 muon_first=true decay=all rest=sgd rest_lr=5600 bias_lr=0.079"}
-OUR_EPOCHS, THEIR_EPOCHS = 7, 8
+OUR_EPOCHS, THEIR_EPOCHS = 8, 8
 BATCH, MUON_LR, BIAS_LR, HEAD_LR, DECAY, SMOOTHING = 2000, 0.24, 0.053, 0.67, 2e-6 * 2000, 0.2
 WHITENING_EPOCHS, WHITENING_IMAGES = 3, 5000
 
