@@ -23,7 +23,7 @@ static rt_status train(const char *what, const rt_pair *settings, int n, double 
 
 int main(int argc, char **argv) {
   const char *out = argc > 1 ? argv[1] : "distilled", *data = argc > 2 ? argv[2] : "synthetic";
-  const char *more = argc > 2 ? "" : "images=2000 test_images=500 noise=8";
+  const char *more = argc > 2 ? "" : "shape=1,8,8 images=1000 test_images=500 noise=40";
   char directory[3][512], teacher[600];
   double accuracy[3];
   for (int i = 0; i < 3; i++) snprintf(directory[i], sizeof directory[i], "%s-%d", out, i);
@@ -37,9 +37,9 @@ int main(int argc, char **argv) {
                             {"out", directory[2]},
                             {"teacher", teacher},
                             {"losses", "cross_entropy:weight=0.3 kd:weight=0.7,temperature=4"}};
-  rt_status s = train("teacher", large, 8, &accuracy[0]);
-  if (s == RT_OK) s = train("student alone", alone, 8, &accuracy[1]);
-  if (s == RT_OK) s = train("student with the teacher", taught, 10, &accuracy[2]);
+  rt_status s = train("teacher", large, 9, &accuracy[0]);
+  if (s == RT_OK) s = train("student alone", alone, 9, &accuracy[1]);
+  if (s == RT_OK) s = train("student with the teacher", taught, 11, &accuracy[2]);
   if (s != RT_OK) {
     fprintf(stderr, "%s\n", rt_error());
     return 1;
