@@ -28,8 +28,11 @@ int main(int argc, char **argv) {
   double accuracy[3];
   for (int i = 0; i < 3; i++) snprintf(directory[i], sizeof directory[i], "%s-%d", out, i);
   snprintf(teacher, sizeof teacher, "%s/model.best.pth", directory[0]);
+#define COUNT(list) ((int)(sizeof list / sizeof *list))
 #define COMMON \
-  {"data", data}, {"resume", "true"}, {"data_options", more}, {"epochs", "3"}, {"augment", "none"}, { "lr", "0.01" }
+  {"data", data}, {"resume", "true"}, {"data_options", more}, {"epochs", "6"}, {"batch", "32"}, {"augment", "none"}, { \
+    "lr", "0.01" \
+  }
   const rt_pair large[] = {COMMON, {"model", "mlp:hidden=256,128"}, {"out", directory[0]}};
   const rt_pair alone[] = {COMMON, {"model", "mlp:hidden=16"}, {"out", directory[1]}};
   const rt_pair taught[] = {COMMON,
@@ -37,9 +40,9 @@ int main(int argc, char **argv) {
                             {"out", directory[2]},
                             {"teacher", teacher},
                             {"losses", "cross_entropy:weight=0.3 kd:weight=0.7,temperature=4"}};
-  rt_status s = train("teacher", large, 9, &accuracy[0]);
-  if (s == RT_OK) s = train("student alone", alone, 9, &accuracy[1]);
-  if (s == RT_OK) s = train("student with the teacher", taught, 11, &accuracy[2]);
+  rt_status s = train("teacher", large, COUNT(large), &accuracy[0]);
+  if (s == RT_OK) s = train("student alone", alone, COUNT(alone), &accuracy[1]);
+  if (s == RT_OK) s = train("student with the teacher", taught, COUNT(taught), &accuracy[2]);
   if (s != RT_OK) {
     fprintf(stderr, "%s\n", rt_error());
     return 1;

@@ -56,7 +56,8 @@ static rt_status time_plan(rt_plan *plan, const rt_data_info *d, sizes *out) {
   rt_status s = x ? RT_OK : RT_E_MEMORY;
   out->seconds = INFINITY;
   double end = rt_now() + 0.2;
-  for (int i = 0; s == RT_OK && (i < 2 || rt_now() < end) && !(out->seconds * BATCH > 0.5 && out->seconds < INFINITY); i++) {
+  for (int i = 0; s == RT_OK && (i < 2 || rt_now() < end) && !(out->seconds * BATCH > 0.5 && out->seconds < INFINITY);
+       i++) {
     double began = rt_now();
     s = rt_plan_run(plan, &(rt_feed){"x", 4, dim, x}, 1);
     double took = rt_now() - began;
