@@ -158,12 +158,18 @@ static rt_status explain_training(explanation *e, const rt_stage *stage) {
   return RT_OK;
 }
 
+static bool trains(const rt_stage_kind *kind) {
+  rt_setting s;
+  for (int i = 0; kind->setting(i, &s) == RT_OK; i++)
+    if (strcmp(s.name, "epochs") == 0) return true;
+  return false;
+}
+
 static rt_status explain_stage(explanation *e, int i) {
   const rt_stage *stage = &e->recipe->stage[i];
   rt_status s = RT_OK;
   rt_strbuf_add(&e->text, "%3d %-28s %-8s ", i + 1, stage->name, stage->kind->name);
-  if (rt_stage_text(stage, "epochs") ||
-      (rt_stage_text(stage, "model") && rt_stage_text(stage, "data") && stage->kind->extension))
+  if (trains(stage->kind))
     s = explain_training(e, stage);
   else
     rt_strbuf_add(&e->text, "%s", stage->kind->summary);
