@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 CASES = [(n, "", {}) for n in (
     "resnet18", "resnet34", "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet8x4",
     "resnet32x4", "wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2", "vgg8", "vgg11", "vgg13", "vgg16", "mobilenet_v2",
-    "efficientnet_b0")]
+    "efficientnet_b0", "whitened_cnn")]
 CASES += [(n, "width=0.5 stem=imagenet", {"width": 0.5, "stem": "imagenet"}) for n in ("mobilenet_v2", "efficientnet_b0")]
 CASES += [("mobilenet_v2", f"width={w}", {"width": w}) for w in (0.25, 1.4)]
 SKIPPED = {"mlp", "resnet50", "resnet101", "resnet152", "wrn_28_10"}  # test_resnet.py; large, of the same code

@@ -242,6 +242,31 @@ class Mobile(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class WhitenedBlock(nn.Module):
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(n, n_out, 3, padding=1, bias=False) for n in (n_in, n_out))
+        self.norm1, self.norm2 = nn.BatchNorm2d(n_out), nn.BatchNorm2d(n_out)
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+class Whitened(nn.Module):
+    def __init__(self, classes, width=64):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2)
+        self.block1, self.block2 = WhitenedBlock(24, width), WhitenedBlock(width, 4 * width)
+        self.block3 = WhitenedBlock(4 * width, 4 * width)
+        self.head = nn.Linear(4 * width, classes, bias=False)
+
+    def forward(self, x):
+        x = F.gelu(self.whiten(F.pad(x, (0, 1, 0, 1))))
+        x = self.block3(self.block2(self.block1(x)))
+        return self.head(x.amax((2, 3))) / self.head.in_features
+
+
 RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
@@ -257,6 +282,8 @@ def make(name, classes=10, **options):
         return ResNet(*RESNETS[name], classes=classes, **options)
     if name in VGGS:
         return Vgg(VGGS[name], classes)
+    if name == "whitened_cnn":
+        return Whitened(classes)
     if name.startswith("wrn_"):
         return WideResNet(*map(int, name[4:].split("_")), classes=classes)
     if name.startswith("resnet"):
