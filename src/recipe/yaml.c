@@ -125,7 +125,7 @@ static rt_status put(struct fy_document *d, struct fy_node *map, const char *key
 }
 
 static rt_status apply(struct fy_document *d, const char *setting, rt_arena *arena) {
-  char copy[1024], done[1024] = "";
+  char copy[1024];
   char *equals = strchr(setting, '=') ? copy + (strchr(setting, '=') - setting) : NULL;
   if (!equals || strlen(setting) >= sizeof copy)
     return rt_fail(RT_E_ARGUMENT, "--set %s: expected PATH=VALUE, as in stages.0.epochs=2", setting);
@@ -136,12 +136,13 @@ static rt_status apply(struct fy_document *d, const char *setting, rt_arena *are
   for (; (dot = strchr(part, '.')); part = dot + 1) {
     *dot = 0;
     struct fy_node *next = step_into(node, part);
-    if (!next) return rt_fail(RT_E_UNKNOWN, "--set %s: there is no %s%s%s", setting, part, *done ? " in " : "", done);
-    snprintf(done + strlen(done), sizeof done - strlen(done), "%s%s", *done ? "." : "", part);
+    int walked = part > copy ? (int)(part - copy) - 1 : 0;
+    if (!next)
+      return rt_fail(RT_E_UNKNOWN, "--set %s: there is no %s%s%.*s", setting, part, walked ? " in " : "", walked, setting);
     node = next;
   }
   if (!node || fy_node_get_type(node) != FYNT_MAPPING)
-    return rt_fail(RT_E_ARGUMENT, "--set %s: %s isn't a mapping", setting, *done ? done : "the recipe");
+    return rt_fail(RT_E_ARGUMENT, "--set %s: what %s should be set in isn't a mapping", setting, part);
   return put(d, node, part, equals + 1, arena);
 }
 
