@@ -34,9 +34,10 @@ static bool find_pair(const rt_graph *g, const rt_node *first, pair *out) {
 }
 
 static double largest(const float *w, int64_t n) {
-  double most = 0;
-  for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)w[i]));
-  return most;
+  float most = 0;
+  for (int64_t i = 0; i < n; i++)
+    if (fabsf(w[i]) > most) most = fabsf(w[i]);
+  return (double)most;
 }
 
 /* Weights of the second layer that read channel c: [O][C][taps], or [C][1][taps] where it is depthwise. */
