@@ -144,25 +144,19 @@ def conditions(args, results):
             f"{datetime.date.today().isoformat()}; other processes took at most {max(r['others'] for r in results):.0%} of the processors")
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--models", default="resnet18,resnet50")
-    p.add_argument("--steps", default="train,infer")
-    p.add_argument("--precisions", default="bf16,fp32")
+def add_options(p):
     p.add_argument("--input", default="3x32x32")
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=8, help="of measuring in each process, after its warm-up")
-    p.add_argument("--quick", action="store_true", help="resnet18, one round of two seconds")
     p.add_argument("--markdown", metavar="FILE", help="write the table for docs/performance.md")
     p.add_argument("--json", metavar="FILE", help="write all figures")
     p.add_argument("--check", action="store_true", help="exit with 1 when a goal is missed")
-    args = p.parse_args()
-    if args.quick:
-        args.models, args.rounds, args.seconds = "resnet18", 1, 2
-    rows = [r for r in ROWS if r[0] in args.steps.split(",") and r[1] in args.precisions.split(",")]
-    results = [compare(model, row, args) for model in args.models.split(",") for row in rows]
+
+
+def report(results, args):
+    """Print the results, write the files that were asked for; the exit status."""
     where = conditions(args, results)
     print(where + "\n")
     print(table(results, markdown=False))
@@ -174,7 +168,22 @@ def main():
     if args.json:
         with open(args.json, "w") as f:
             json.dump({"conditions": where, "results": results}, f, indent=1)
-    sys.exit(args.check and any(r["missed"] for r in results))
+    return args.check and any(r["missed"] for r in results)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", default="resnet18,resnet50")
+    p.add_argument("--steps", default="train,infer")
+    p.add_argument("--precisions", default="bf16,fp32")
+    add_options(p)
+    p.add_argument("--quick", action="store_true", help="resnet18, one round of two seconds")
+    args = p.parse_args()
+    if args.quick:
+        args.models, args.rounds, args.seconds = "resnet18", 1, 2
+    rows = [r for r in ROWS if r[0] in args.steps.split(",") and r[1] in args.precisions.split(",")]
+    results = [compare(model, row, args) for model in args.models.split(",") for row in rows]
+    sys.exit(report(results, args))
 
 
 if __name__ == "__main__":

@@ -126,3 +126,29 @@ void rt_writer_discard(rt_writer *w) {
   rt_free(w->path);
   *w = (rt_writer){0};
 }
+
+static rt_status write_parts(const char *path, const void *bytes, size_t n, const char *end) {
+  rt_writer w;
+  rt_status s = rt_writer_open(&w, path);
+  if (s != RT_OK) return s;
+  rt_writer_put(&w, bytes, n);
+  rt_writer_put(&w, end, strlen(end));
+  return rt_writer_commit(&w);
+}
+
+rt_status rt_write_file(const char *path, const void *bytes, size_t n) { return write_parts(path, bytes, n, ""); }
+
+rt_status rt_write_line(const char *path, const char *text) { return write_parts(path, text, strlen(text), "\n"); }
+
+rt_status rt_make_parents(const char *path) {
+  rt_status s = RT_OK;
+  char *part = rt_copy_text(path);
+  if (!part) return RT_E_MEMORY;
+  for (char *slash = *part ? strchr(part + 1, '/') : NULL; slash && s == RT_OK; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    if (mkdir(part, 0777) != 0 && errno != EEXIST) s = rt_fail(RT_E_IO, "%s: can't be made: %s", part, strerror(errno));
+    *slash = '/';
+  }
+  rt_free(part);
+  return s;
+}

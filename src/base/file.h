@@ -31,6 +31,12 @@ void rt_writer_put(rt_writer *writer, const void *bytes, size_t n);
 rt_status rt_writer_commit(rt_writer *writer);
 void rt_writer_discard(rt_writer *writer);
 
+/* A whole file at once; and a text with a line end after it. */
+rt_status rt_write_file(const char *path, const void *bytes, size_t n);
+rt_status rt_write_line(const char *path, const char *text);
+/* Every directory on the way to a file that may be there or not. */
+rt_status rt_make_parents(const char *path);
+
 /* For libraries that write by name: the temporary name to give them (for rt_free), and what makes it the file `path`. */
 char *rt_temporary_name(const char *path);
 rt_status rt_replace_file(const char *temporary, const char *path);

@@ -289,3 +289,21 @@ rt_status rt_options_help(const rt_option *table, char **out) {
   *out = text.text;
   return RT_OK;
 }
+
+rt_status rt_options_apply(const rt_option *table, void *options, const rt_pair *pairs, int n, rt_arena *arena,
+                           const char *what) {
+  rt_status s = RT_OK;
+  for (int i = 0; i < n && s == RT_OK; i++) s = rt_option_set(table, options, pairs[i].key, pairs[i].text, arena, what);
+  return s;
+}
+
+rt_setting rt_option_setting(const rt_option *o) {
+  bool number = o->type == RT_OPT_INT || o->type == RT_OPT_FLOAT;
+  return (rt_setting){.name = o->name,
+                      .fallback = o->fallback,
+                      .help = o->help,
+                      .argument = o->choices               ? o->choices
+                                  : o->type == RT_OPT_BOOL ? "true|false"
+                                  : number                 ? "N"
+                                                           : "TEXT"};
+}

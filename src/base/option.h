@@ -64,6 +64,11 @@ rt_status rt_option_set(const rt_option *table, void *options, const char *name,
 void rt_options_print(const rt_option *table, const void *options, rt_strbuf *out);
 /* The value of one option, in the text form that rt_option_set takes. */
 void rt_option_print(const rt_option *option, const void *options, rt_strbuf *out);
+/* Set those that pairs name, in order; of one named twice the last counts. */
+rt_status rt_options_apply(const rt_option *table, void *options, const rt_pair *pairs, int n, rt_arena *arena,
+                           const char *what);
+/* What people are told of an option; it is no list. */
+rt_setting rt_option_setting(const rt_option *option);
 /* Name, default and help, a line each; freed with rt_free. */
 rt_status rt_options_help(const rt_option *table, char **out);
 const rt_option *rt_option_find(const rt_option *table, const char *name, size_t length);

@@ -50,19 +50,10 @@ static rt_status open_network(rt_quantizer *q) {
 
 /* The first training images in an order drawn from the seed, as evaluation prepares them. */
 static rt_status new_loader(const rt_quantizer *q, rt_loader **out) {
-  rt_strbuf text = {0};
-  const rt_network_info *i = &q->network->info;
-  rt_strbuf_add(&text, "batch=%" PRId64 " shuffle=true order_seed=%" PRId64,
-                q->o.batch < q->o.images ? q->o.batch : q->o.images, q->o.seed);
-  if (i->mean) {
-    rt_strbuf_add(&text, " mean=");
-    rt_add_numbers(&text, i->mean, i->channels);
-    rt_strbuf_add(&text, " std=");
-    rt_add_numbers(&text, i->deviation, i->channels);
-  }
-  rt_status s = text.failed ? RT_E_MEMORY : rt_loader_new(q->data, RT_TRAIN, text.text, NULL, out);
-  rt_strbuf_release(&text);
-  return s;
+  char options[96];
+  snprintf(options, sizeof options, "batch=%" PRId64 " shuffle=true order_seed=%" PRId64,
+           q->o.batch < q->o.images ? q->o.batch : q->o.images, q->o.seed);
+  return rt_network_loader(q->network, q->data, RT_TRAIN, options, out);
 }
 
 static rt_status keep_vectors(rt_quantizer *q, const float *x, int64_t n) {

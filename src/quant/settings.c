@@ -60,14 +60,7 @@ rt_status rt_quantize_setting(int i, rt_setting *out) {
   if (i < 0 || i >= rt_quantize_setting_count())
     return rt_fail(RT_E_RANGE, "quantize: there are %d settings, and no number %d", rt_quantize_setting_count(), i);
   const rt_option *o = &table[i];
-  bool number = o->type == RT_OPT_INT || o->type == RT_OPT_FLOAT;
-  *out = (rt_setting){.name = o->name,
-                      .fallback = o->fallback,
-                      .help = o->help,
-                      .argument = o->choices               ? o->choices
-                                  : o->type == RT_OPT_BOOL ? "true|false"
-                                  : number                 ? "N"
-                                                           : "TEXT"};
+  *out = rt_option_setting(o);
   for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
     if (lists[k].offset == o->offset) {
       out->one = lists[k].one;
@@ -78,8 +71,7 @@ rt_status rt_quantize_setting(int i, rt_setting *out) {
 
 rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
   rt_status s = rt_options_parse(table, o, NULL, arena, "quantize");
-  for (int i = 0; i < n && s == RT_OK; i++)
-    s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "quantize");
+  if (s == RT_OK) s = rt_options_apply(table, o, settings, n, arena, "quantize");
   if (s != RT_OK) return s;
   if (!*o->model) return rt_fail(RT_E_ARGUMENT, "quantize: model is missing: which file's network");
   if (!*o->out) return rt_fail(RT_E_ARGUMENT, "quantize: out is missing: which file to write");

@@ -1,19 +1,16 @@
 /* What a recipe would do, before it does it. */
-#include "base/alloc.h"
-#include "base/clock.h"
 #include "base/strbuf.h"
-#include "op/op.h"
 #include "recipe/recipe.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 8, TRAINING_PER_FORWARD = 3 };
+enum { TRAINING_PER_FORWARD = 3 };
 
 typedef struct sizes {
-  double parameters, macs, seconds; /* an image, forward */
+  rt_sizes of;
+  double seconds; /* an image, forward */
   bool known;
 } sizes;
 
@@ -36,67 +33,13 @@ typedef struct explanation {
 
 /* ---- a model, untrained ---- */
 
-static rt_status count(rt_store *store, rt_graph **graph, const char *name, const char *options,
-                       const rt_data_info *d) {
-  rt_dim x[] = {rt_symbol(*graph, "batch"), d->channels, d->height, d->width};
-  rt_mark_output(*graph, "logits", rt_model(*graph, name, rt_input(*graph, "x", RT_F32, 4, x), options));
-  rt_status s = rt_graph_status(*graph);
-  if (s == RT_OK) s = rt_store_init(store, 0);
-  if (s == RT_OK) s = rt_pass_eval(graph, NULL);
-  if (s == RT_OK) s = rt_pass_fold_batch_norm(graph, NULL);
-  if (s == RT_OK) s = rt_pass_fuse(graph, NULL);
-  if (s == RT_OK) s = rt_pass_layout(graph);
-  return s == RT_OK ? rt_pass_prune(graph) : s;
-}
-
-/* The fastest of some runs: others may want the processors too. A slow one is believed at once. */
-static rt_status time_plan(rt_plan *plan, const rt_data_info *d, sizes *out) {
-  int64_t dim[] = {BATCH, d->channels, d->height, d->width};
-  float *x = rt_alloc_array((size_t)(BATCH * d->channels * d->height * d->width), sizeof *x);
-  rt_status s = x ? RT_OK : RT_E_MEMORY;
-  out->seconds = INFINITY;
-  double end = rt_now() + 0.2;
-  for (int i = 0; s == RT_OK && (i < 2 || rt_now() < end) && !(out->seconds * BATCH > 0.5 && out->seconds < INFINITY);
-       i++) {
-    double began = rt_now();
-    s = rt_plan_run(plan, &(rt_feed){"x", 4, dim, x}, 1);
-    double took = rt_now() - began;
-    if (i || took > 0.5) out->seconds = fmin(out->seconds, took / BATCH);
-  }
-  rt_free(x);
-  for (int i = 0; i < rt_plan_steps(plan) && s == RT_OK; i++) {
-    rt_step_info step;
-    rt_plan_step(plan, i, &step);
-    const rt_op *op = rt_op_find(step.op);
-    out->macs += op && op->precision == RT_PRECISION_LOW ? step.flops / 2 / BATCH : 0;
-  }
-  return s;
-}
-
 static void find_sizes(const char *model, const rt_data_info *d, sizes *out) {
-  rt_store *store;
-  rt_graph *graph = NULL;
-  rt_plan *plan = NULL;
   char name[64], options[512];
   const char *colon = strchr(model, ':');
+  int64_t image[] = {d->channels, d->height, d->width};
   snprintf(name, sizeof name, "%.*s", (int)strcspn(model, ":"), model);
   snprintf(options, sizeof options, "classes=%lld %s", (long long)d->classes, colon ? colon + 1 : "");
-  rt_status s = rt_store_new(&store);
-  if (s == RT_OK) s = rt_graph_new(store, &graph);
-  if (s == RT_OK) s = count(store, &graph, name, options, d);
-  for (int i = 0; s == RT_OK && i < rt_store_count(store); i++) {
-    rt_variable_info v;
-    double n = 1;
-    rt_store_info(store, i, &v);
-    for (int k = 0; k < v.rank; k++) n *= (double)v.dim[k];
-    out->parameters += v.parameter ? n : 0;
-  }
-  if (s == RT_OK) s = rt_plan_new(graph, NULL, &plan);
-  if (s == RT_OK) s = time_plan(plan, d, out);
-  out->known = s == RT_OK;
-  rt_plan_free(plan);
-  rt_graph_free(graph);
-  rt_store_free(store);
+  out->known = rt_model_sizes(name, options, image, &out->of, &out->seconds) == RT_OK;
 }
 
 /* ---- a stage ---- */
@@ -153,7 +96,8 @@ static rt_status explain_training(explanation *e, const rt_stage *stage) {
   double n = epochs ? strtod(epochs, NULL) : 20, seconds = n * (double)e->info.count[RT_TRAIN] * each;
   e->total += seconds;
   rt_strbuf_add(&e->text, "%s, %.0f parameters, %.1f million MACs, %.0f epochs of %lld images, about ",
-                rt_stage_text(stage, "model"), own.parameters, own.macs / 1e6, n, (long long)e->info.count[RT_TRAIN]);
+                rt_stage_text(stage, "model"), own.of.parameters, own.of.macs / 1e6, n,
+                (long long)e->info.count[RT_TRAIN]);
   add_time(&e->text, seconds);
   return RT_OK;
 }

@@ -1,7 +1,7 @@
 /* What is measured of every model: how right it is, image by image, and what it takes. */
 #include "base/alloc.h"
-#include "op/op.h"
 #include "recipe/recipe.h"
+#include "train/train.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { BATCH = 100, MOST_CLASSES = 1 << 16 };
+enum { BATCH = 100 };
 
 /* At which the entropy of the outputs is recorded. */
 static const double temperatures[] = {0.5, 1, 2, 3, 4, 5, 8, 10, 20};
@@ -59,63 +59,14 @@ static rt_status run_batch(measurement *m, const rt_batch *b) {
 }
 
 static rt_status run_over(measurement *m) {
-  rt_loader *loader;
-  rt_batch b;
-  rt_strbuf options = {0};
-  rt_strbuf_add(&options, "batch=%d", BATCH);
-  const char *const key[] = {" mean=", " std="};
-  const float *const value[] = {m->info.mean, m->info.deviation};
-  for (int k = 0; k < 2 && m->info.mean; k++)
-    for (int64_t c = 0; c < m->info.channels; c++)
-      rt_strbuf_add(&options, "%s%.9g", c ? "," : key[k], (double)value[k][c]);
-  rt_status s = options.failed ? RT_E_MEMORY : rt_loader_new(m->data, RT_TEST, options.text, NULL, &loader);
-  rt_strbuf_release(&options);
-  if (s != RT_OK) return s;
-  do {
+  rt_loader *loader = NULL;
+  rt_batch b = {0};
+  rt_status s = rt_network_batches(m->network, m->data, RT_TEST, BATCH, &loader);
+  while (s == RT_OK && !b.last) {
     s = rt_loader_next(loader, &b);
     if (s == RT_OK) s = run_batch(m, &b);
-  } while (s == RT_OK && !b.last);
+  }
   rt_loader_free(loader);
-  return s;
-}
-
-/* ---- counts ---- */
-
-/* Of the model as its table has it, for one image. */
-static rt_status count(const rt_network_info *info, cJSON *to) {
-  rt_store *store;
-  rt_graph *graph = NULL;
-  rt_plan *plan = NULL;
-  rt_variable_info v;
-  double parameters = 0, macs = 0;
-  rt_status s = rt_store_new(&store);
-  if (s == RT_OK) s = rt_graph_new(store, &graph);
-  if (s == RT_OK) {
-    rt_dim x[] = {1, info->channels, info->height, info->width};
-    rt_mark_output(graph, "logits", rt_model(graph, info->model, rt_input(graph, "x", RT_F32, 4, x), info->options));
-    s = rt_graph_status(graph);
-  }
-  if (s == RT_OK) s = rt_pass_eval(&graph, NULL);
-  if (s == RT_OK) s = rt_plan_new(graph, &(rt_plan_options){.kernels = RT_KERNELS_REFERENCE}, &plan);
-  int64_t dim[] = {1, info->channels, info->height, info->width};
-  if (s == RT_OK) s = rt_plan_bind(plan, &(rt_feed){"x", 4, dim, NULL}, 1);
-  for (int i = 0; s == RT_OK && i < rt_store_count(store); i++) {
-    rt_store_info(store, i, &v);
-    double n = 1;
-    for (int d = 0; d < v.rank; d++) n *= (double)v.dim[d];
-    if (v.parameter) parameters += n;
-  }
-  for (int i = 0; s == RT_OK && i < rt_plan_steps(plan); i++) {
-    rt_step_info step;
-    rt_plan_step(plan, i, &step);
-    const rt_op *op = rt_op_find(step.op);
-    macs += op && op->precision == RT_PRECISION_LOW ? step.flops / 2 : 0; /* convolutions and products */
-  }
-  cJSON_AddNumberToObject(to, "parameters", parameters);
-  cJSON_AddNumberToObject(to, "macs", macs);
-  rt_plan_free(plan);
-  rt_graph_free(graph);
-  rt_store_free(store);
   return s;
 }
 
@@ -140,7 +91,12 @@ static rt_status write_result(const measurement *m, const char *path, cJSON *to)
   cJSON_AddStringToObject(to, "model", m->info.model);
   cJSON_AddStringToObject(to, "options", m->info.options);
   if (stat(path, &st) == 0) cJSON_AddNumberToObject(to, "file_bytes", (double)st.st_size);
-  return count(&m->info, to);
+  rt_sizes sizes;
+  s = rt_model_sizes(m->info.model, m->info.options, (const int64_t[]){m->info.channels, m->info.height, m->info.width},
+                     &sizes, NULL);
+  cJSON_AddNumberToObject(to, "parameters", sizes.parameters);
+  cJSON_AddNumberToObject(to, "macs", sizes.macs);
+  return s;
 }
 
 static rt_status open_data(rt_recipe_run *run, const char *name, const char *options) {

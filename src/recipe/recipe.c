@@ -29,6 +29,12 @@ static const rt_stage_kind *find_kind(const char *name) {
   return rt_stage_kind_at(i);
 }
 
+rt_status rt_setting_at(const rt_setting *table, size_t n, int i, rt_setting *out) {
+  if (i < 0 || (size_t)i >= n) return RT_E_RANGE;
+  *out = table[i];
+  return RT_OK;
+}
+
 /* ---- errors ---- */
 
 rt_status rt_recipe_fail(const rt_recipe *recipe, rt_yaml_place place, rt_status status, const char *format, ...) {

@@ -6,6 +6,7 @@
  *   expand.c    sweeps become stages, one for each point and seed
  *   stage.def   the kinds of stages, a file each (stage_*.c)
  *   measure.c   what is measured of every model
+ *   sizes.c     parameters and multiply-adds of a model, untrained
  *   record.c    records/NAME.json: what a stage came to, and what it depended on
  *   run.c       stages in order; those done are skipped
  *   sweep.c     points of a sweep put together
@@ -89,6 +90,8 @@ typedef struct rt_defaults {
   int n;
 } rt_defaults;
 rt_status rt_recipe_read_stage(rt_recipe *recipe, const rt_yaml *item, const rt_defaults *defaults, rt_stage *out);
+/* Row i of a table, RT_E_RANGE past its end: `setting` of kinds with a table of their own. */
+rt_status rt_setting_at(const rt_setting *table, size_t n, int i, rt_setting *out);
 rt_status rt_recipe_finish_stage(rt_recipe *recipe, rt_stage *stage);
 rt_status rt_recipe_expand(rt_recipe *recipe, const rt_yaml *sweep, const rt_defaults *defaults);
 /* The elements of a setting that refers to stages: one after another from *text; false at the end. */
@@ -138,6 +141,11 @@ rt_status rt_record_write(const rt_recipe_run *run, const char *name, struct cJS
 
 /* Accuracy of a model's file on the test images of the stage's data, sizes, counts, the entropy of its outputs by temperature. */
 rt_status rt_measure_model(rt_stage_run *run, const char *path, struct cJSON *to);
+typedef struct rt_sizes {
+  double parameters, macs; /* macs: of one image, in evaluation form */
+} rt_sizes;
+/* Of a model of the table on images of channels, height, width; *seconds, where it isn't NULL: of one image, forward. */
+rt_status rt_model_sizes(const char *name, const char *options, const int64_t image[3], rt_sizes *out, double *seconds);
 /* mean, sd, half of the 95 % interval of the mean (Student's t), and the values. */
 struct cJSON *rt_statistics(const double *value, int n);
 

@@ -56,15 +56,9 @@ rt_status rt_record_read(const rt_recipe_run *run, const char *name, cJSON **out
 }
 
 rt_status rt_recipe_write_json(const char *path, cJSON *json) {
-  rt_writer w;
   char *text = cJSON_Print(json);
   if (!text) return rt_fail(RT_E_MEMORY, "%s: out of memory", path);
-  rt_status s = rt_writer_open(&w, path);
-  if (s == RT_OK) {
-    rt_writer_put(&w, text, strlen(text));
-    rt_writer_put(&w, "\n", 1);
-    s = rt_writer_commit(&w);
-  }
+  rt_status s = rt_write_line(path, text);
   cJSON_free(text);
   return s;
 }

@@ -154,18 +154,6 @@ static rt_status make_stage(rt_recipe_run *run, bool *going) {
 
 /* ---- all of them ---- */
 
-static rt_status make_directory(const char *path) {
-  char part[RT_RECIPE_PATH];
-  snprintf(part, sizeof part, "%s/", path);
-  for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = 0;
-    if (mkdir(part, 0777) != 0 && errno != EEXIST)
-      return rt_fail(RT_E_IO, "%s: can't be made: %s", part, strerror(errno));
-    *slash = '/';
-  }
-  return RT_OK;
-}
-
 /* run.json: which stages there are, in order, and the machine. */
 static rt_status write_machine(const rt_recipe_run *run) {
   rt_machine m;
@@ -187,13 +175,10 @@ static rt_status write_machine(const rt_recipe_run *run) {
 
 static rt_status prepare(const rt_recipe_run *run) {
   char path[RT_RECIPE_PATH];
-  rt_writer w;
   if (strlen(run->out) > 1000) return rt_fail(RT_E_ARGUMENT, "the directory's name is longer than 1000 bytes");
-  rt_status s = make_directory(rt_recipe_path(run, path, "records"));
-  if (s == RT_OK) s = rt_writer_open(&w, rt_recipe_path(run, path, "recipe.yaml"));
-  if (s != RT_OK) return s;
-  rt_writer_put(&w, run->recipe->resolved, strlen(run->recipe->resolved));
-  s = rt_writer_commit(&w);
+  const char *resolved = run->recipe->resolved;
+  rt_status s = rt_make_parents(rt_recipe_path(run, path, "records/x"));
+  if (s == RT_OK) s = rt_write_file(rt_recipe_path(run, path, "recipe.yaml"), resolved, strlen(resolved));
   return s == RT_OK ? write_machine(run) : s;
 }
 

@@ -21,11 +21,7 @@ static const rt_setting table[] = {
     {.name = "seconds", .fallback = "1", .help = "of measuring, for each model and batch", .argument = "N"},
 };
 
-static rt_status setting(int i, rt_setting *out) {
-  if (i < 0 || i >= (int)(sizeof table / sizeof *table)) return RT_E_RANGE;
-  *out = table[i];
-  return RT_OK;
-}
+static rt_status setting(int i, rt_setting *out) { return rt_setting_at(table, sizeof table / sizeof *table, i, out); }
 
 /* Numbers with commas or spaces between; how many, 0 where it isn't that. */
 static int parse_batches(const char *text, int64_t batch[MOST_BATCHES]) {

@@ -10,11 +10,7 @@ static const rt_setting table[] = {
     {.name = "data_options", .fallback = "", .help = "of the data set", .argument = "TEXT"},
 };
 
-static rt_status setting(int i, rt_setting *out) {
-  if (i < 0 || i >= (int)(sizeof table / sizeof *table)) return RT_E_RANGE;
-  *out = table[i];
-  return RT_OK;
-}
+static rt_status setting(int i, rt_setting *out) { return rt_setting_at(table, sizeof table / sizeof *table, i, out); }
 
 static rt_status check(const rt_pair *settings, int n) {
   int given = 0;

@@ -10,11 +10,7 @@ static const rt_setting table[] = {
      .argument = "NAME"},
 };
 
-static rt_status setting(int i, rt_setting *out) {
-  if (i != 0) return RT_E_RANGE;
-  *out = table[0];
-  return RT_OK;
-}
+static rt_status setting(int i, rt_setting *out) { return rt_setting_at(table, sizeof table / sizeof *table, i, out); }
 
 static rt_status run(rt_stage_run *r, bool *going) {
   char path[RT_RECIPE_PATH];

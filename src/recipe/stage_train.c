@@ -50,14 +50,9 @@ static bool listen(void *context, const rt_news *news) {
 
 static rt_status copy_file(const char *from, const char *to) {
   rt_map map;
-  rt_writer w;
   rt_status s = rt_map_open(from, &map);
   if (s != RT_OK) return s;
-  s = rt_writer_open(&w, to);
-  if (s == RT_OK) {
-    rt_writer_put(&w, map.data, map.size);
-    s = rt_writer_commit(&w);
-  }
+  s = rt_write_file(to, map.data, map.size);
   rt_map_close(&map);
   return s;
 }

@@ -138,7 +138,8 @@ static rt_status apply(struct fy_document *d, const char *setting, rt_arena *are
     struct fy_node *next = step_into(node, part);
     int walked = part > copy ? (int)(part - copy) - 1 : 0;
     if (!next)
-      return rt_fail(RT_E_UNKNOWN, "--set %s: there is no %s%s%.*s", setting, part, walked ? " in " : "", walked, setting);
+      return rt_fail(RT_E_UNKNOWN, "--set %s: there is no %s%s%.*s", setting, part, walked ? " in " : "", walked,
+                     setting);
     node = next;
   }
   if (!node || fy_node_get_type(node) != FYNT_MAPPING)

@@ -254,14 +254,9 @@ rt_status rt_record_parse(const char *text, size_t bytes, const char *what, rt_r
 
 rt_status rt_record_save(const rt_record *r, const char *path) {
   char *text;
-  rt_writer w;
   rt_status s = rt_record_print(r, &text);
   if (s != RT_OK) return s;
-  s = rt_writer_open(&w, path);
-  if (s == RT_OK) {
-    rt_writer_put(&w, text, strlen(text));
-    s = rt_writer_commit(&w);
-  }
+  s = rt_write_file(path, text, strlen(text));
   rt_free(text);
   return s;
 }

@@ -64,7 +64,7 @@ rt_status rt_evaluate_beside(rt_network *student, rt_network *teacher, const rt_
   rt_loader *loader[2] = {NULL, NULL};
   rt_status s = RT_OK;
   *out = (rt_agreement){0};
-  for (int k = 0; k < 2 && s == RT_OK; k++) s = rt_network_loader(network[k], data, split, batch, &loader[k]);
+  for (int k = 0; k < 2 && s == RT_OK; k++) s = rt_network_batches(network[k], data, split, batch, &loader[k]);
   if (s == RT_OK) s = compare(network, loader, counted, out);
   for (int k = 0; k < 2; k++) rt_loader_free(loader[k]);
   return s;

@@ -39,7 +39,7 @@ static rt_status add_logits(const gallery *g, rt_network *network, double weight
   rt_loader *loader;
   rt_batch b = {0};
   const float *logits;
-  rt_status s = rt_network_loader(network, g->t->data, RT_TEST, BATCH, &loader);
+  rt_status s = rt_network_batches(network, g->t->data, RT_TEST, BATCH, &loader);
   for (int64_t done = 0; s == RT_OK && done < g->n; done += b.n) {
     s = rt_loader_next(loader, &b);
     if (s == RT_OK) s = rt_network_run(network, b.x, b.n, &logits);
@@ -159,13 +159,7 @@ static rt_status write_record(const gallery *g) {
   char *text = s == RT_OK ? cJSON_PrintUnformatted(o) : NULL;
   cJSON_Delete(o);
   if (!text) return rt_fail(RT_E_MEMORY, "dark_knowledge.json: out of memory");
-  rt_writer w;
-  s = rt_writer_open(&w, rt_run_path(&g->t->run, "dark_knowledge.json", path));
-  if (s == RT_OK) {
-    rt_writer_put(&w, text, strlen(text));
-    rt_writer_put(&w, "\n", 1);
-    s = rt_writer_commit(&w);
-  }
+  s = rt_write_line(rt_run_path(&g->t->run, "dark_knowledge.json", path), text);
   cJSON_free(text);
   return s;
 }

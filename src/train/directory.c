@@ -1,4 +1,5 @@
 /* The directory of a run. */
+#include "base/file.h"
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "train/train.h"
@@ -21,22 +22,10 @@ static rt_status fail(const char *path, const char *what) {
   return rt_fail(RT_E_IO, "%s: can't be %s: %s", path, what, strerror(errno));
 }
 
-/* Every directory on the way to it. */
-static rt_status make_parents(const char *path) {
-  char part[sizeof((rt_run *)0)->path];
-  snprintf(part, sizeof part, "%s", path);
-  for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = 0;
-    if (mkdir(part, 0777) != 0 && errno != EEXIST) return fail(part, "made");
-    *slash = '/';
-  }
-  return RT_OK;
-}
-
 /* The first of runs/NAME-1, runs/NAME-2 … that nobody has. */
 static rt_status make_numbered(rt_run *run, const char *name) {
   enum { MOST = 100000 };
-  rt_status s = make_parents("runs/x");
+  rt_status s = rt_make_parents("runs/x");
   for (int i = 1; i <= MOST && s == RT_OK; i++) {
     snprintf(run->path, sizeof run->path, "runs/%s-%d", name, i);
     if (mkdir(run->path, 0777) == 0) return RT_OK;
@@ -49,7 +38,7 @@ static rt_status make_named(rt_run *run, const char *out, bool resume) {
   char config[RT_RUN_PATH];
   if (strlen(out) >= sizeof run->path) return rt_fail(RT_E_ARGUMENT, "train: out is longer than 1023 bytes");
   snprintf(run->path, sizeof run->path, "%s", out);
-  rt_status s = make_parents(out);
+  rt_status s = rt_make_parents(out);
   if (s != RT_OK) return s;
   if (mkdir(out, 0777) != 0 && errno != EEXIST) return fail(out, "made");
   if (!resume && access(rt_run_path(run, "config.json", config), F_OK) == 0)

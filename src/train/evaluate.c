@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 rt_status rt_network_run_once(rt_network *network, const float *x, int64_t n, const float **logits) {
   const rt_network_info *i = &network->info;
@@ -39,10 +40,10 @@ void rt_add_numbers(rt_strbuf *text, const float *v, int64_t n) {
   for (int64_t c = 0; c < n; c++) rt_strbuf_add(text, "%s%.9g", c ? "," : "", (double)v[c]);
 }
 
-static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_split split, int64_t batch,
+static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_split split, const char *options,
                             rt_loader **out) {
   rt_strbuf text = {0};
-  rt_strbuf_add(&text, "batch=%" PRId64, batch);
+  rt_strbuf_add(&text, "%s", options);
   if (n->mean) {
     rt_strbuf_add(&text, " mean=");
     rt_add_numbers(&text, n->mean, n->channels);
@@ -54,18 +55,25 @@ static rt_status new_loader(const rt_network_info *n, const rt_data *data, rt_sp
   return s;
 }
 
-rt_status rt_network_loader(const rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_loader **out) {
+rt_status rt_network_loader(const rt_network *n, const rt_data *data, rt_split split, const char *options,
+                            rt_loader **out) {
   rt_data_info d;
   rt_data_describe(data, &d);
   rt_status s = check_data(&n->info, &d, split);
-  return s == RT_OK ? new_loader(&n->info, data, split, batch, out) : s;
+  return s == RT_OK ? new_loader(&n->info, data, split, options, out) : s;
+}
+
+rt_status rt_network_batches(const rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_loader **out) {
+  char options[32];
+  snprintf(options, sizeof options, "batch=%" PRId64, batch);
+  return rt_network_loader(n, data, split, options, out);
 }
 
 rt_status rt_evaluate(rt_network *n, const rt_data *data, rt_split split, int64_t batch, rt_metrics *metrics) {
   rt_loader *loader = NULL;
   rt_batch b = {0};
   const float *logits;
-  rt_status s = rt_network_loader(n, data, split, batch, &loader);
+  rt_status s = rt_network_batches(n, data, split, batch, &loader);
   while (s == RT_OK && !b.last) {
     s = rt_loader_next(loader, &b);
     if (s == RT_OK) s = rt_network_run(n, b.x, b.n, &logits);

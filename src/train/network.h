@@ -36,9 +36,12 @@ rt_status rt_pass_inference(rt_graph **graph);
 rt_status rt_compile_evaluation(rt_graph **graph, bool averages, bool bf16, const rt_plan_options *options,
                                 rt_plan **out);
 
-/* Images of a split in order, as this network wants them. */
-rt_status rt_network_loader(const rt_network *network, const rt_data *data, rt_split split, int64_t batch,
+/* Images of a split as this network wants them; options of the loader as in "batch=100". */
+rt_status rt_network_loader(const rt_network *network, const rt_data *data, rt_split split, const char *options,
                             rt_loader **out);
+/* The same in order. */
+rt_status rt_network_batches(const rt_network *network, const rt_data *data, rt_split split, int64_t batch,
+                             rt_loader **out);
 
 /* softmax(z/T) of n logits. */
 void rt_soft_targets(const float *z, int64_t n, double temperature, double *p);

@@ -102,14 +102,7 @@ rt_status rt_train_setting(int i, rt_setting *out) {
   if (i < 0 || i >= rt_train_setting_count())
     return rt_fail(RT_E_RANGE, "train: there are %d settings, and no number %d", rt_train_setting_count(), i);
   const rt_option *o = &table[i];
-  bool number = o->type == RT_OPT_INT || o->type == RT_OPT_FLOAT;
-  *out = (rt_setting){.name = o->name,
-                      .fallback = o->fallback,
-                      .help = o->help,
-                      .argument = o->choices               ? o->choices
-                                  : o->type == RT_OPT_BOOL ? "true|false"
-                                  : number                 ? "N"
-                                                           : "TEXT"};
+  *out = rt_option_setting(o);
   for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
     if (strcmp(lists[k].name, o->name) == 0) {
       out->one = lists[k].one;
@@ -118,16 +111,9 @@ rt_status rt_train_setting(int i, rt_setting *out) {
   return RT_OK;
 }
 
-static rt_status apply(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
-  rt_status s = RT_OK;
-  for (int i = 0; i < n && s == RT_OK; i++)
-    s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "train");
-  return s;
-}
-
 rt_status rt_settings_parse(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
   rt_status s = rt_options_parse(table, o, NULL, arena, "train");
-  return s == RT_OK ? apply(o, settings, n, arena) : s;
+  return s == RT_OK ? rt_options_apply(table, o, settings, n, arena, "train") : s;
 }
 
 /* ---- config.json ---- */
@@ -154,13 +140,7 @@ rt_status rt_settings_save(const rt_train_settings *o, const char *path) {
   char *text = json ? cJSON_Print(json) : NULL;
   cJSON_Delete(json);
   if (!text) return rt_fail(RT_E_MEMORY, "%s: out of memory", path);
-  rt_writer w;
-  rt_status s = rt_writer_open(&w, path);
-  if (s == RT_OK) {
-    rt_writer_put(&w, text, strlen(text));
-    rt_writer_put(&w, "\n", 1);
-    s = rt_writer_commit(&w);
-  }
+  rt_status s = rt_write_line(path, text);
   cJSON_free(text);
   return s;
 }
