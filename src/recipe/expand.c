@@ -4,6 +4,7 @@
  *     as: temperature
  *     over: {T: [1, 4, 16]}      $T in the settings below
  *     seeds: [0, 1, 2]           $seed; a stage's seed unless it says another
+ *     baseline: alone            the stage that others are compared with, seed by seed
  *     stages: [distill: {as: student, …, losses: [{kd: {temperature: $T}}]}]
  *
  * A stage is made once for every combination of what it depends on, by itself or through the stages it takes models from; so a
@@ -26,6 +27,7 @@ typedef struct variable {
 typedef struct sweep {
   rt_recipe *recipe;
   const char *name;
+  const rt_yaml *baseline; /* NULL: there is none */
   variable variable[RT_MOST_VARIABLES];
   int n;
   const rt_yaml *part[MOST_PARTS]; /* the stages in it */
@@ -213,7 +215,7 @@ static rt_status add_variable(sweep *w, const char *name, const rt_yaml *y) {
 }
 
 static rt_status read_sweep(sweep *w, const rt_yaml *body) {
-  static const char *const keys[] = {"as", "over", "seeds", "stages"};
+  static const char *const keys[] = {"as", "over", "seeds", "baseline", "stages"};
   rt_status s = RT_OK;
   const rt_yaml *stages = NULL;
   for (const rt_yaml *y = body->child; y && s == RT_OK; y = y->next) {
@@ -222,6 +224,8 @@ static rt_status read_sweep(sweep *w, const rt_yaml *body) {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) rt_nearest_offer(&nearest, keys[i]);
     if (strcmp(y->key, "as") == 0 && y->kind == RT_YAML_TEXT)
       w->name = y->text;
+    else if (strcmp(y->key, "baseline") == 0 && y->kind == RT_YAML_TEXT)
+      w->baseline = y;
     else if (strcmp(y->key, "seeds") == 0)
       s = add_variable(w, "seed", y);
     else if (strcmp(y->key, "over") == 0 && y->kind == RT_YAML_MAP)
@@ -229,9 +233,11 @@ static rt_status read_sweep(sweep *w, const rt_yaml *body) {
     else if (strcmp(y->key, "stages") == 0 && y->kind == RT_YAML_LIST)
       stages = y->child;
     else
-      s = rt_recipe_fail(w->recipe, y->key_place, RT_E_UNKNOWN,
-                         "sweep: %s: expected as, over (a mapping of lists), seeds (a list), stages (a list)%s", y->key,
-                         rt_nearest_hint(&nearest, hint, sizeof hint));
+      s = rt_recipe_fail(
+          w->recipe, y->key_place, RT_E_UNKNOWN,
+          "sweep: %s: expected as, over (a mapping of lists), seeds (a list), baseline (a stage), stages "
+          "(a list)%s",
+          y->key, rt_nearest_hint(&nearest, hint, sizeof hint));
   }
   for (; stages && s == RT_OK; stages = stages->next) {
     if (w->parts == MOST_PARTS)
@@ -248,7 +254,9 @@ static rt_status add_summary(const sweep *w, const rt_yaml *body, int first) {
     if (strcmp(rt_stage_kind_at(i)->name, "sweep") == 0) stage.kind = rt_stage_kind_at(i);
   stage.n_needs = w->recipe->n - first;
   stage.needs = rt_arena_alloc(&w->recipe->arena, (size_t)(stage.n_needs + 1) * sizeof *stage.needs);
-  if (!stage.needs) return RT_E_MEMORY;
+  stage.setting = rt_arena_alloc(&w->recipe->arena, sizeof *stage.setting);
+  if (!stage.needs || !stage.setting) return RT_E_MEMORY;
+  if (w->baseline) stage.setting[stage.n++] = (rt_stage_setting){"baseline", w->baseline->text, w->baseline->place};
   for (int i = 0; i < stage.n_needs; i++) stage.needs[i] = first + i;
   return rt_recipe_finish_stage(w->recipe, &stage);
 }
@@ -262,6 +270,9 @@ rt_status rt_recipe_expand(rt_recipe *recipe, const rt_yaml *body, const rt_defa
   if (s == RT_OK && (!w.parts || !w.n))
     s = rt_recipe_fail(recipe, body->place, RT_E_FORMAT, "sweep %s: expected stages, and over or seeds", w.name);
   for (int i = 0; i < w.parts && s == RT_OK; i++) s = look_at_part(&w, i, defaults);
+  if (s == RT_OK && w.baseline && part_called(&w, w.baseline->text, w.parts) < 0)
+    s = rt_recipe_fail(recipe, w.baseline->place, RT_E_UNKNOWN, "sweep %s: its baseline %s is none of its stages",
+                       w.name, w.baseline->text);
   if (s == RT_OK) s = combine(&w, 0, defaults);
   return s == RT_OK ? add_summary(&w, body, first) : s;
 }

@@ -1,4 +1,5 @@
-/* sweep: the points of a sweep put together: for every stage in it and every value of its variables, means over the seeds. */
+/* sweep: the points of a sweep put together: for every stage in it and every value of its variables, means over the seeds, and
+ * of the differences from the baseline's accuracy with the same seed. */
 #include "recipe/recipe.h"
 
 #include <cjson/cJSON.h>
@@ -25,16 +26,41 @@ static double number(const cJSON *o, const char *key) {
 }
 
 typedef struct point {
-  double top1[MOST_SEEDS], loss[MOST_SEEDS], ece[MOST_SEEDS];
+  double top1[MOST_SEEDS], loss[MOST_SEEDS], ece[MOST_SEEDS], gain[MOST_SEEDS];
   const char *seed[MOST_SEEDS];
-  int n;
+  int n, gains; /* of those seeds that the baseline has too */
   cJSON *first; /* record of its first seed */
 } point;
 
-static const char *seed_of(const rt_stage *stage) {
+static const char *value_of(const rt_stage *stage, const char *variable) {
   for (int i = 0; i < stage->n_variables; i++)
-    if (strcmp(stage->variable[i].key, "seed") == 0) return stage->variable[i].text;
-  return "";
+    if (strcmp(stage->variable[i].key, variable) == 0) return stage->variable[i].text;
+  return NULL;
+}
+
+/* The baseline's stage of these values, as far as it depends on them; NULL: there is none, or this is one. */
+static const rt_stage *find_baseline(const rt_stage_run *r, const rt_stage *stage) {
+  const char *name = rt_stage_run_text(r, "baseline");
+  for (int i = 0; i < r->stage->n_needs; i++) {
+    const rt_stage *other = &r->all->recipe->stage[r->stage->needs[i]];
+    bool same = strcmp(other->part, name) == 0 && strcmp(stage->part, name) != 0;
+    for (int k = 0; k < other->n_variables && same; k++) {
+      const char *value = value_of(stage, other->variable[k].key);
+      same = value && strcmp(value, other->variable[k].text) == 0;
+    }
+    if (same) return other;
+  }
+  return NULL;
+}
+
+static rt_status add_gain(const rt_stage_run *r, const rt_stage *stage, point *p) {
+  const rt_stage *baseline = find_baseline(r, stage);
+  cJSON *record = NULL;
+  rt_status s = baseline ? rt_record_read(r->all, baseline->name, &record) : RT_OK;
+  const cJSON *test = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(record, "result"), "test");
+  if (test) p->gain[p->gains++] = p->top1[p->n - 1] - number(test, "top1");
+  cJSON_Delete(record);
+  return s;
 }
 
 static rt_status add_record(const rt_recipe_run *run, const rt_stage *stage, point *p) {
@@ -47,7 +73,8 @@ static rt_status add_record(const rt_recipe_run *run, const rt_stage *stage, poi
     p->top1[p->n] = number(test, "top1");
     p->loss[p->n] = number(test, "loss");
     p->ece[p->n] = number(test, "ece");
-    p->seed[p->n++] = seed_of(stage);
+    const char *seed = value_of(stage, "seed");
+    p->seed[p->n++] = seed ? seed : "";
   }
   if (s == RT_OK && !p->first)
     p->first = record;
@@ -66,6 +93,7 @@ static void write_point(const rt_stage *stage, const point *p, cJSON *points) {
   cJSON_AddItemToObject(o, "top1", rt_statistics(p->top1, p->n));
   cJSON_AddItemToObject(o, "loss", rt_statistics(p->loss, p->n));
   cJSON_AddItemToObject(o, "ece", rt_statistics(p->ece, p->n));
+  if (p->gains) cJSON_AddItemToObject(o, "gain", rt_statistics(p->gain, p->gains));
   cJSON_AddItemToObject(o, "seeds", cJSON_CreateStringArray(p->seed, p->n));
   const cJSON *result = cJSON_GetObjectItemCaseSensitive(p->first, "result");
   cJSON_AddNumberToObject(o, "parameters", number(result, "parameters"));
@@ -88,7 +116,9 @@ static rt_status run(rt_stage_run *r, bool *going) {
     point p = {.n = 0};
     for (int k = i; k < r->stage->n_needs && s == RT_OK; k++) {
       const rt_stage *other = &recipe->stage[r->stage->needs[k]];
-      if (same_point(stage, other)) s = add_record(r->all, other, &p);
+      if (!same_point(stage, other)) continue;
+      s = add_record(r->all, other, &p);
+      if (s == RT_OK) s = add_gain(r, other, &p);
     }
     if (s == RT_OK) write_point(stage, &p, points);
     cJSON_Delete(p.first);

@@ -201,9 +201,10 @@ function curves() {
 
 const numeric = v => v !== "" && Number.isFinite(Number(v));
 
-function sweepCards(s) {
-  const points = s.result.points || [], parts = [...new Set(points.map(p => p.stage))];
-  const varies = [...new Set(points.flatMap(p => Object.keys(p.variables)))].filter(k => new Set(points.map(p => p.variables[k])).size > 1);
+const gain = g => g ? (g.mean < 0 ? "−" : "+") + fixed(100 * Math.abs(g.mean), 2) +
+  (g.half_interval !== undefined ? " ± " + fixed(100 * g.half_interval, 2) : "") : "–";
+
+function sweepCards(s, points, varies) {
   const key = varies[0], rest = varies.slice(1);
   if (!key) return [];
   const values = [...new Set(points.map(p => p.variables[key]).filter(v => v !== undefined))], numbers = values.every(numeric);
@@ -231,16 +232,22 @@ function sweepCards(s) {
     cards.push(chart(`${s.stage}: entropy of the teacher's soft targets`, {type: "line", data: {datasets: [series("entropy",
       Object.entries(teacher.entropy).map(([t, h]) => ({x: Number(t), y: h})), colours[0])]},
       options: {plugins: {legend: {display: false}}, scales: {x: axis("temperature", {type: "logarithmic"}), y: axis("nats")}}}));
-  return [cards, table([{name: "stage"}, ...varies.map(k => ({name: k})), {name: "parameters"}, {name: "top-1"}, {name: "sd"}, {name: "95 % interval"},
-      {name: "loss"}, {name: "seeds"}], points.map(p => ({cells: [p.stage, ...varies.map(k => p.variables[k] ?? "–"), count(p.parameters),
+  return cards;
+}
+
+function sweepTable(s, points, varies) {
+  const baseline = (s.settings || {}).baseline;
+  return table([{name: "stage"}, ...varies.map(k => ({name: k})), {name: "parameters"}, {name: "top-1"}, {name: "sd"}, {name: "95 % interval"},
+      ...baseline ? [{name: `gain on ${baseline}, seed by seed`}] : [], {name: "loss"}, {name: "seeds"}], points.map(p => ({cells: [p.stage, ...varies.map(k => p.variables[k] ?? "–"), count(p.parameters),
       percent(p.top1.mean), p.top1.sd !== undefined ? fixed(100 * p.top1.sd, 2) : "–",
-      p.top1.half_interval !== undefined ? "± " + fixed(100 * p.top1.half_interval, 2) : "–", fixed(p.loss.mean, 4), p.top1.n]})))];
+      p.top1.half_interval !== undefined ? "± " + fixed(100 * p.top1.half_interval, 2) : "–", ...baseline ? [gain(p.gain)] : [], fixed(p.loss.mean, 4), p.top1.n]})));
 }
 
 function sweeps() {
   for (const s of stages.filter(s => s.kind === "sweep" && s.result)) {
-    const [cards, rows] = sweepCards(s);
-    if (cards) section(`Sweep: ${s.stage}`, "", make("div", {class: "grid"}, cards), make("p", {}), rows);
+    const points = s.result.points || [];
+    const varies = [...new Set(points.flatMap(p => Object.keys(p.variables)))].filter(k => new Set(points.map(p => p.variables[k])).size > 1);
+    section(`Sweep: ${s.stage}`, "", make("div", {class: "grid"}, sweepCards(s, points, varies)), make("p", {}), sweepTable(s, points, varies));
   }
 }
 

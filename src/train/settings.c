@@ -17,6 +17,8 @@ static const rt_option table[] = {
     {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"subset=5000\""},
     {"augment", RT_OPT_TEXT, FIELD(augment), "auto", 0, 0, NULL,
      "changes to training images, as in \"crop=4 flip\"; none; auto: what the data set usually gets"},
+    {"draws", RT_OPT_INT, FIELD(draws), "0", 0, 1 << 20, NULL,
+     "augmented variants of an image, taken in turn; 0: a new one every epoch"},
     {"teacher", RT_OPT_TEXT, FIELD(teacher), "", 0, 0, NULL,
      "file of a network to learn from (or NAME:OPTIONS, untrained: to try things out)"},
     {"teacher_model", RT_OPT_TEXT, FIELD(teacher_model), "", 0, 0, NULL,

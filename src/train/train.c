@@ -33,8 +33,9 @@ static rt_status open_loaders(rt_trainer *t) {
   bool whole = t->info.count[RT_TRAIN] >= o->batch;
   const char *augment = strcmp(o->augment, "none") == 0 ? NULL : o->augment;
   const char *text = rt_arena_text(
-      &t->arena, "batch=%lld shuffle=true drop_last=%s order_seed=%s augment_seed=%s threads=%lld", (long long)o->batch,
-      whole ? "true" : "false", o->order_seed, o->augment_seed, (long long)o->loader_threads);
+      &t->arena, "batch=%lld shuffle=true drop_last=%s order_seed=%s augment_seed=%s draws=%lld threads=%lld",
+      (long long)o->batch, whole ? "true" : "false", o->order_seed, o->augment_seed, (long long)o->draws,
+      (long long)o->loader_threads);
   const char *plain = rt_arena_text(&t->arena, "batch=%lld", (long long)o->batch);
   if (!text || !plain) return RT_E_MEMORY;
   rt_status s = rt_loader_new(t->data, RT_TRAIN, text, augment, &t->loader);

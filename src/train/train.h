@@ -36,7 +36,7 @@ typedef struct rt_train_settings {
   const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
       *schedules;
   int alpha_is, teacher_precision, teacher_mode;
-  int64_t epochs, batch, accumulate;
+  int64_t draws, epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
   double momentum, label_smoothing, clip, ema;

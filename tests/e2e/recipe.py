@@ -101,6 +101,39 @@ check((TMP / "one/student_kd.safetensors").stat().st_size > 1000, "an export")
 more = run("run", recipe, "--out", TMP / "one", "--set", "stages.student_kd.epochs=3")
 check(more.stderr.count("done before") == 7 and (TMP / "one/student_kd.old-1").is_dir(), f"what depends on it: {more.stderr}")
 
+# A sweep's baseline: differences seed by seed.
+PAIRED = GOOD.split("stages:")[0] + """stages:
+  - sweep:
+      as: paired
+      over: {width: [4, 6]}
+      seeds: [0, 1, 2]
+      baseline: alone
+      stages:
+        - train: {as: alone, model: "mlp:hidden=$width", epochs: 1}
+        - train: {as: longer, model: "mlp:hidden=$width"}
+"""
+bad = run("run", write(PAIRED.replace("baseline: alone", "baseline: other"), "bad.yaml"), "--out", TMP / "bad")
+check(bad.returncode == 2 and "bad.yaml:9:17: " in bad.stderr and "other" in bad.stderr, f"no such baseline: {bad.stderr}")
+done = run("run", write(PAIRED, "paired.yaml"), "--out", TMP / "paired")
+check(done.returncode == 0, f"the paired sweep runs: {done.stderr[-500:]}")
+points = {(p["stage"], p["variables"]["width"]): p for p in json.loads((TMP / "paired/records/paired.json").read_text())["result"]["points"]}
+check("gain" not in points["alone", "4"], "the baseline gains nothing on itself")
+for width in "46":
+    expected = [a - b for a, b in zip(points["longer", width]["top1"]["values"], points["alone", width]["top1"]["values"])]
+    gain = points["longer", width]["gain"]
+    check(len(expected) == 3 and max(abs(a - b) for a, b in zip(gain["values"], expected)) < 1e-9, f"gains of width {width}: {gain}")
+    spread = (sum((v - sum(expected) / 3) ** 2 for v in expected) / 2) ** 0.5
+    check(abs(gain["half_interval"] - 4.303 * spread / 3 ** 0.5) < 1e-9, f"interval of width {width}: {gain}")
+
+# The published teacher and its students, on files of the shape of CIFAR-10: a file from elsewhere is everybody's teacher.
+(TMP / "cifar").mkdir()
+for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+    (TMP / f"cifar/{name}.bin").write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072 for i in range(1200)))
+told = run("run", "recipes/cifar10-resnet56-students.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth",
+           "--set", f"data.path={TMP}/cifar")
+check(told.returncode == 0 and "43 stages" in told.stdout and "30 epochs of 5000 images" in told.stdout, f"students: {told.stderr}")
+refuses(2, "resnet56.th", "run", "recipes/cifar10-resnet56-students.yaml", "--dry-run")
+
 # Killed again and again, it ends with the same bits.
 for delay in (0.15, 0.3, 0.5, 0.2):
     killed = subprocess.Popen([RETORT, "run", recipe, "--out", TMP / "two", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
