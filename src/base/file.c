@@ -110,6 +110,13 @@ void rt_writer_put(rt_writer *w, const void *bytes, size_t n) {
   if (fwrite(bytes, 1, n, w->stream) != n) w->error = errno ? errno : EIO;
 }
 
+void rt_writer_skip(rt_writer *w, int64_t n) {
+  if (w->error) return;
+  off_t end = fflush(w->stream) == 0 ? ftello(w->stream) : -1;
+  if (end < 0 || ftruncate(fileno(w->stream), end + n) != 0 || fseeko(w->stream, end + n, SEEK_SET) != 0)
+    w->error = errno ? errno : EIO;
+}
+
 rt_status rt_writer_commit(rt_writer *w) {
   errno = 0;
   if (fclose(w->stream) != 0 && !w->error) w->error = errno ? errno : EIO;

@@ -27,6 +27,7 @@ typedef struct rt_writer {
 
 rt_status rt_writer_open(rt_writer *writer, const char *path);
 void rt_writer_put(rt_writer *writer, const void *bytes, size_t n);
+void rt_writer_skip(rt_writer *writer, int64_t n); /* n zeros, as a hole where the file system has them */
 /* Flush, sync, rename, sync the directory. Releases the writer in any case; on failure the file that was there stays. */
 rt_status rt_writer_commit(rt_writer *writer);
 void rt_writer_discard(rt_writer *writer);

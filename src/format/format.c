@@ -252,15 +252,36 @@ static rt_status form_of(const char *path, const rt_format **out) {
   return rt_fail(RT_E_ARGUMENT, "%s: which form to write is told by the end of its name, one of%s", path, known);
 }
 
-rt_status rt_file_write(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata) {
-  const rt_format *form = NULL;
-  rt_status s = form_of(path, &form);
-  if (s != RT_OK) return s;
+static rt_status write_form(const rt_format *form, const char *path, const rt_array *arrays, int n,
+                            const rt_pair *metadata, int n_metadata) {
   for (int i = 0; i < n; i++)
     if (!arrays[i].name || !*arrays[i].name || !rt_printable(arrays[i].name, false) || arrays[i].rank < 0 ||
         arrays[i].rank > RT_MAX_RANK || rt_array_bytes(&arrays[i]) < 0)
       return rt_fail(RT_E_ARGUMENT, "%s: array %d of %d has no proper name or shape", path, i, n);
   return form->write(path, arrays, n, metadata, n_metadata);
+}
+
+rt_status rt_file_write(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata) {
+  const rt_format *form = NULL;
+  rt_status s = form_of(path, &form);
+  return s == RT_OK ? write_form(form, path, arrays, n, metadata, n_metadata) : s;
+}
+
+rt_status rt_file_reserve(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata) {
+  int i = ROWS - 1;
+  while (i > 0 && !rows[i]->plain) i--;
+  return write_form(rows[i], path, arrays, n, metadata, n_metadata);
+}
+
+rt_status rt_file_offset(const rt_file *file, const char *name, int64_t *out) {
+  const rt_entry *e;
+  rt_status s = locate(file, name, &e);
+  if (s != RT_OK) return s;
+  if (!file->form->plain)
+    return rt_fail(RT_E_FORMAT, "%s: it is %s, whose tensors don't stand in it as they are", file->path,
+                   file->form->name);
+  *out = (const unsigned char *)e->from - file->bytes;
+  return RT_OK;
 }
 
 rt_status rt_file_convert(rt_file *file, const char *path) {

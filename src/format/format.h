@@ -25,6 +25,7 @@ typedef struct rt_format {
   rt_status (*read)(rt_file *file, const rt_entry *entry, void *to);
   void (*close)(rt_file *file);
   rt_status (*write)(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata);
+  bool plain; /* an entry's bytes stand at `from` as they are; arrays without data are written as holes */
 } rt_format;
 
 struct rt_file {
@@ -44,6 +45,10 @@ struct rt_file {
 
 /* Bytes instead of a path; they stay the caller's and outlive the file. `name` is what error sentences call them. */
 rt_status rt_file_open_bytes(const void *bytes, size_t size, const char *name, rt_file **out);
+
+/* A file of zeros, a hole as large as its arrays, to be filled in where rt_file_offset says; of a plain form. */
+rt_status rt_file_reserve(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata);
+rt_status rt_file_offset(const rt_file *file, const char *name, int64_t *out);
 
 /* For the forms: append; names and texts are copied. The entry's bytes are computed and checked here. */
 rt_status rt_file_add(rt_file *file, const rt_entry *entry);

@@ -153,12 +153,21 @@ static rt_status write(const char *path, const rt_array *arrays, int n, const rt
     rt_writer_put(&w, size, LENGTH);
     rt_writer_put(&w, text, length);
     while (length++ < padded) rt_writer_put(&w, " ", 1);
-    for (int i = 0; i < n; i++) rt_writer_put(&w, arrays[i].data, (size_t)rt_array_bytes(&arrays[i]));
+    for (int i = 0; i < n; i++)
+      if (arrays[i].data)
+        rt_writer_put(&w, arrays[i].data, (size_t)rt_array_bytes(&arrays[i]));
+      else
+        rt_writer_skip(&w, rt_array_bytes(&arrays[i]));
     s = rt_writer_commit(&w);
   }
   cJSON_free(text);
   return s;
 }
 
-const rt_format rt_format_row_safetensors = {
-    .name = "safetensors", .extensions = "safetensors", .sniff = sniff, .open = open, .read = read, .write = write};
+const rt_format rt_format_row_safetensors = {.name = "safetensors",
+                                             .extensions = "safetensors",
+                                             .sniff = sniff,
+                                             .open = open,
+                                             .read = read,
+                                             .write = write,
+                                             .plain = true};

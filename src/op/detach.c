@@ -1,4 +1,5 @@
-/* y = x, and no gradient passes. */
+/* y = x, and no gradient passes. Images come channels last whatever their order before: a teacher's layers are compared to the
+ * same bits, computed in the graph or fed. */
 #include "op/row.h"
 
 static rt_status infer(rt_infer *c) {
@@ -25,7 +26,7 @@ const rt_op rt_op_row_detach = {
     .grad = grad,
     .reference = reference,
     .view = true,
-    .layout = RT_LAYOUT_FOLLOW,
+    .layout = RT_LAYOUT_IMAGE,
     .precision = RT_PRECISION_FOLLOW,
     .flops = rt_flops_none,
     .cases = cases,

@@ -29,10 +29,11 @@ typedef struct rt_stage_run rt_stage_run;
 typedef struct rt_stage_kind {
   const char *name, *summary;
   rt_status (*setting)(int i, rt_setting *out); /* RT_E_RANGE past the end */
-  const char *const *refers; /* settings that name earlier stages, or files; NULL ends them; NULL: none */
-  const char *input;         /* the one of them that `from` stands for; or NULL */
-  const char *extension;     /* of the model that it makes; NULL: it makes none */
-  bool always;               /* made again every time: it reads whatever is there */
+  const char *const *refers;            /* settings that name earlier stages, or files; NULL ends them; NULL: none */
+  const char *input;                    /* the one of them that `from` stands for; or NULL */
+  const char *extension;                /* of the model that it makes; NULL: it makes none */
+  bool always;                          /* made again every time: it reads whatever is there */
+  bool (*is_free)(const char *setting); /* it changes no bit of what is made; NULL: all do */
   /* Are these settings possible? Before anything runs. */
   rt_status (*check)(const rt_pair *settings, int n);
   /* What it says goes into `result`. False in *going: interrupted. */

@@ -20,10 +20,13 @@ static uint64_t add_file(uint64_t h, const char *path) {
   return rt_hash(h, facts, sizeof facts);
 }
 
-/* Everything a stage depends on: its settings, the stages it takes models from and all they depend on, files from elsewhere. */
+/* Everything a stage depends on: its settings but those that change nothing, the stages it takes models from and all they depend on, files from elsewhere. */
 uint64_t rt_stage_hash(const rt_recipe *recipe, const rt_stage *stage) {
   uint64_t h = add(rt_hash_text(rt_version()), stage->kind->name);
-  for (int i = 0; i < stage->n; i++) h = add(add(h, stage->setting[i].name), stage->setting[i].text);
+  for (int i = 0; i < stage->n; i++) {
+    const rt_stage_setting *setting = &stage->setting[i];
+    if (!stage->kind->is_free || !stage->kind->is_free(setting->name)) h = add(add(h, setting->name), setting->text);
+  }
   for (const char *const *r = stage->kind->refers; r && *r; r++) {
     const char *text = rt_stage_text(stage, *r);
     char name[1024];

@@ -57,14 +57,21 @@ static rt_status copy_file(const char *from, const char *to) {
   return s;
 }
 
+/* A cache that isn't somewhere else belongs to the recipe's directory. */
+static void place_cache(const rt_stage_run *r, rt_pair *pair, char path[RT_RECIPE_PATH]) {
+  if (strcmp(pair->key, "cache_teacher") == 0 && *pair->text && *pair->text != '/')
+    pair->text = rt_recipe_path(r->all, path, "%s", pair->text);
+}
+
 static rt_status run(rt_stage_run *r, bool *going) {
-  char out[RT_RECIPE_PATH], best[RT_RECIPE_PATH], model[RT_RECIPE_PATH];
+  char out[RT_RECIPE_PATH], best[RT_RECIPE_PATH], model[RT_RECIPE_PATH], cache[RT_RECIPE_PATH];
   rt_pair pair[128];
   rt_train_report report;
   struct stat there;
   rt_recipe_path(r->all, out, "%s", r->stage->name);
   int n = r->n < 120 ? r->n : 120;
   memcpy(pair, r->pair, (size_t)n * sizeof *pair);
+  for (int i = 0; i < n; i++) place_cache(r, &pair[i], cache);
   pair[n++] = (rt_pair){"out", out};
   if (stat(out, &there) == 0) pair[n++] = (rt_pair){"resume", "true"};
   rt_status s = rt_train(pair, n, listen, r->all, &report);
@@ -85,6 +92,7 @@ const rt_stage_kind rt_stage_kind_train = {.name = "train",
                                            .setting = setting,
                                            .refers = refers,
                                            .extension = "pth",
+                                           .is_free = rt_setting_is_free,
                                            .check = check,
                                            .run = run};
 
@@ -93,5 +101,6 @@ const rt_stage_kind rt_stage_kind_distill = {.name = "distill",
                                              .setting = setting,
                                              .refers = refers,
                                              .extension = "pth",
+                                             .is_free = rt_setting_is_free,
                                              .check = check_distill,
                                              .run = run};

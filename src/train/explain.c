@@ -124,6 +124,13 @@ static void add_networks(const rt_trainer *t, rt_strbuf *out) {
   }
 }
 
+static void add_cache(const rt_trainer *t, rt_strbuf *out) {
+  if (!t->fed.cache) return;
+  rt_strbuf_add(out, "cache     ");
+  rt_cache_explain(t->fed.cache, out);
+  rt_strbuf_add(out, "\n");
+}
+
 /* ---- layers ---- */
 
 static const rt_tap *find_tap(const rt_objective *o, bool student, const char *name, size_t length) {
@@ -169,6 +176,7 @@ void rt_explain(const rt_trainer *t, rt_strbuf *out) {
   add_networks(t, out);
   for (int i = 0; i < t->objective.terms; i++) add_pairs(t, i, out);
   add_adapters(t, out);
+  add_cache(t, out);
   rt_strbuf_add(out, "data      %s: %lld training, %lld validation, %lld test images\n", t->info.kind,
                 (long long)t->info.count[RT_TRAIN], (long long)t->info.count[RT_VALIDATION],
                 (long long)t->info.count[RT_TEST]);

@@ -13,8 +13,7 @@ static void add(rt_train_feeds *f, const char *name, int rank, const int64_t *di
 }
 
 /* Images `from` to `from + n` of the batch, part `part` of the step. */
-static void feed_part(const rt_trainer *t, const rt_batch *b, int64_t from, int64_t n, int64_t part,
-                      rt_train_feeds *f) {
+static void feed_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_t n, int64_t part, rt_train_feeds *f) {
   const rt_data_info *d = &t->info;
   *f = (rt_train_feeds){.image = {n, d->channels, d->height, d->width},
                         .target = {n, d->classes},
@@ -37,6 +36,11 @@ static void feed_part(const rt_trainer *t, const rt_batch *b, int64_t from, int6
     const rt_scheduled *one = &t->objective.scheduled[i];
     f->scheduled[i] = (float)rt_schedule_value(one->schedule, t->state.step, t->steps);
     add(f, one->name, 0, NULL, &f->scheduled[i]);
+  }
+  for (int i = 0; i < t->fed.n; i++) {
+    rt_fed *fed = &t->fed.fed[i];
+    fed->dim[0] = n;
+    if (fed->live) add(f, fed->name, fed->rank, fed->dim, fed->data);
   }
 }
 
@@ -85,7 +89,8 @@ static rt_status run_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_
   rt_train_feeds f;
   double value = 0, finite = 0;
   feed_part(t, b, from, n, part, &f);
-  rt_status s = rt_plan_run(t->train_plan, f.feed, f.n);
+  rt_status s = rt_fed_take(t, b, from, n);
+  if (s == RT_OK) s = rt_plan_run(t->train_plan, f.feed, f.n);
   if (s == RT_OK) s = scalar(t->train_plan, "loss", &value);
   if (s == RT_OK) s = scalar(t->train_plan, "finite", &finite);
   if (s == RT_OK && finite == 0) return rt_train_diagnose(t, &f, value);

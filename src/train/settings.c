@@ -43,6 +43,10 @@ static const rt_option table[] = {
      "auto: the student's"},
     {"teacher_mode", RT_OPT_CHOICE, FIELD(teacher_mode), "eval", 0, 0, "eval|train",
      "train: its batch norms use the batch's statistics, and its dropout drops"},
+    {"cache_teacher", RT_OPT_TEXT, FIELD(cache_teacher), "", 0, 0, NULL,
+     "file that keeps what teachers say of every image and draw, for this run and others; with draws it is small"},
+    {"cache_top", RT_OPT_INT, FIELD(cache_top), "0", 0, 1 << 20, NULL,
+     "keep so many of an image's logits, the highest, and the mean of the rest; 0: all"},
     {"schedules", RT_OPT_TEXT, FIELD(schedules), "", 0, 0, NULL,
      "of other numbers than lr, as in \"kd.temperature: linear value=8 to=2; kd.weight: constant value=0.9 "
      "warmup=10%\""},
@@ -93,7 +97,8 @@ static const rt_option table[] = {
 };
 
 /* What a run may be told anew when it goes on: these change no bit of it. */
-static const char *const free_settings[] = {"out", "resume", "loader_threads", "checkpoint_steps", "log_steps"};
+static const char *const free_settings[] = {"out",      "resume", "cache_teacher", "loader_threads", "checkpoint_steps",
+                                            "log_steps"};
 
 /* Lists, whose elements may be given one by one. */
 static const struct { const char *name, *one, *join; } lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}};
@@ -165,7 +170,7 @@ static rt_status read_config(rt_train_settings *o, const char *path, rt_arena *a
   return s;
 }
 
-static bool is_free(const char *name) {
+bool rt_setting_is_free(const char *name) {
   for (size_t i = 0; i < sizeof free_settings / sizeof *free_settings; i++)
     if (strcmp(free_settings[i], name) == 0) return true;
   return false;
@@ -181,7 +186,7 @@ static rt_status compare(const rt_train_settings *run, const rt_train_settings *
     rt_option_print(t, given, &now);
     if (old.failed || now.failed)
       s = RT_E_MEMORY;
-    else if (!is_free(t->name) && strcmp(now.text, "auto") != 0 && strcmp(old.text, now.text) != 0)
+    else if (!rt_setting_is_free(t->name) && strcmp(now.text, "auto") != 0 && strcmp(old.text, now.text) != 0)
       s = rt_fail(RT_E_ARGUMENT,
                   "train: the run that is to go on has %s=%s, not %s; leave it out, or begin another run", t->name,
                   old.text, now.text);
@@ -197,7 +202,8 @@ rt_status rt_settings_resume(rt_train_settings *o, const char *config, const rt_
   rt_status s = read_config(o, config, arena);
   if (s == RT_OK) s = compare(o, &given, settings, n);
   for (int i = 0; i < n && s == RT_OK; i++)
-    if (is_free(settings[i].key)) s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "train");
+    if (rt_setting_is_free(settings[i].key))
+      s = rt_option_set(table, o, settings[i].key, settings[i].text, arena, "train");
   o->resume = true;
   o->out = given.out;
   return s;

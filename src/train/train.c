@@ -81,13 +81,19 @@ static rt_status open_data(rt_trainer *t) {
 static rt_status check_memory(rt_trainer *t) {
   int64_t n = (t->o.batch + t->o.accumulate - 1) / t->o.accumulate;
   int64_t image[] = {n, t->info.channels, t->info.height, t->info.width}, target[] = {n, t->info.classes};
-  rt_feed feed[] = {{"x", 4, image, NULL},
-                    {"target", t->soft ? 2 : 1, target, NULL},
-                    {"lr", 0, NULL, NULL},
-                    {"dropout_seed", 0, NULL, NULL},
-                    {"step", 0, NULL, NULL}};
+  rt_feed feed[RT_MOST_FEEDS] = {{"x", 4, image, NULL},
+                                 {"target", t->soft ? 2 : 1, target, NULL},
+                                 {"lr", 0, NULL, NULL},
+                                 {"dropout_seed", 0, NULL, NULL},
+                                 {"step", 0, NULL, NULL}};
   int fed = 3 + 2 * (rt_find(t->training, "step") != NULL);
-  return rt_plan_bind(t->train_plan, feed, fed);
+  for (int i = 0; i < t->fed.n; i++) {
+    rt_fed *one = &t->fed.fed[i];
+    one->dim[0] = n;
+    if (one->live) feed[fed++] = (rt_feed){one->name, one->rank, one->dim, NULL};
+  }
+  rt_status s = rt_plan_bind(t->train_plan, feed, fed);
+  return s == RT_OK && t->fed.plan ? rt_plan_bind(t->fed.plan, feed, 1) : s;
 }
 
 /* What may surprise. */
@@ -129,6 +135,7 @@ static rt_status open_run(rt_trainer *t) {
     s = rt_news_note(t, "accumulate=%lld: %s normalises over the images of each part, not of the whole step",
                      (long long)t->o.accumulate, coupled);
   if (s == RT_OK && !found) s = note_objective(t);
+  if (s == RT_OK) s = rt_cache_begin(t);
   return s == RT_OK ? rt_news_begin(t, found) : s;
 }
 
@@ -178,6 +185,7 @@ static void release(rt_trainer *t) {
   rt_plan_free(t->evaluate_plan);
   rt_graph_free(t->training);
   rt_graph_free(t->evaluation);
+  rt_fed_close(t);
   rt_store_free(t->store);
   rt_objective_close(t);
   rt_student_close(t);

@@ -4,6 +4,8 @@
  *   student.c    a student that comes as a graph, from an .onnx file
  *   teacher.c    teachers: from files or the table, in their form
  *   objective.c  terms of the loss, which layers they compare, what schedules change
+ *   fed.c        what teachers say, where the step doesn't compute it
+ *   cache.c      the same kept on disk
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
  *   explain.c    all of that in words, before the first step
  *   dark.c       images with what teacher and student say of them, after the last
@@ -36,7 +38,8 @@ typedef struct rt_train_settings {
   const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
       *schedules;
   int alpha_is, teacher_precision, teacher_mode;
-  int64_t draws, epochs, batch, accumulate;
+  const char *cache_teacher;
+  int64_t cache_top, draws, epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
   double momentum, label_smoothing, clip, ema;
@@ -62,6 +65,8 @@ rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt
 rt_status rt_settings_save(const rt_train_settings *o, const char *path);
 /* A number that is one: after rt_settings_resolve none is "auto". */
 double rt_settings_number(const char *text);
+/* May a run that goes on be told it anew? Such a setting changes no bit of the model. */
+bool rt_setting_is_free(const char *name);
 
 /* ---- state: what a checkpoint holds beside the store ---- */
 
@@ -140,6 +145,29 @@ typedef struct rt_objective {
   int outputs;
 } rt_objective;
 
+/* ---- what teachers say, fed to the step ---- */
+
+typedef struct rt_fed {
+  const char *name; /* of the step's input: "teacher.logits", "teacher.layer2" */
+  rt_dtype dtype;
+  int rank;
+  int64_t dim[RT_MAX_RANK]; /* dim[0] is the images of a part of a step */
+  int64_t bytes;            /* of an image */
+  char *data;               /* of the images that were asked for last */
+  bool live;                /* the step reads it */
+} rt_fed;
+enum { RT_MOST_FED = RT_MOST_TEACHERS + RT_MOST_TAPS };
+
+typedef struct rt_cache rt_cache;
+
+typedef struct rt_fed_list {
+  rt_fed fed[RT_MOST_FED];
+  int n;
+  rt_graph *graph; /* the teachers alone, where the step has none */
+  rt_plan *plan;
+  rt_cache *cache; /* NULL: nothing is kept */
+} rt_fed_list;
+
 /* ---- all of a run ---- */
 
 typedef struct rt_trainer {
@@ -154,6 +182,7 @@ typedef struct rt_trainer {
   rt_loader *loader, *validation; /* validation: NULL where nothing is held out */
   bool soft;                      /* targets are probabilities: mixup, cutmix */
   rt_objective objective;
+  rt_fed_list fed;
   int64_t parameters; /* of the model */
   rt_store *store;
   rt_graph *training, *evaluation;
@@ -197,6 +226,28 @@ bool rt_teacher_normalises(const rt_trainer *t, int k);
 /* Append teacher k in its form and precision, reading images x. */
 rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x, rt_value **logits, rt_layer *taps);
 
+/* ---- fed.c ---- */
+
+/* The teachers in a graph of their own, where the settings ask for a cache; then a plan of it, once there is a training graph. */
+rt_status rt_fed_open(rt_trainer *t);
+rt_status rt_fed_plan(rt_trainer *t);
+void rt_fed_close(rt_trainer *t);
+/* As rt_teacher_inline, with inputs in the teacher's place. */
+rt_status rt_fed_inline(const rt_trainer *t, int k, rt_graph *g, rt_value **logits, rt_layer *taps);
+/* What is said of images `from` to `from + n` of a batch. */
+rt_status rt_fed_take(rt_trainer *t, const rt_batch *batch, int64_t from, int64_t n);
+
+/* ---- cache.c ---- */
+
+/* Compare the file with the run, if there is one; make one, once the run begins. */
+rt_status rt_cache_open(rt_trainer *t);
+rt_status rt_cache_begin(rt_trainer *t);
+void rt_cache_close(rt_cache *cache);
+void rt_cache_explain(const rt_cache *cache, rt_strbuf *out);
+/* Take rows of n images; *missing of them aren't there. Then keep those of these images that weren't. */
+rt_status rt_cache_read(rt_trainer *t, const int64_t *id, const int64_t *draw, int64_t n, int64_t *missing);
+rt_status rt_cache_write(rt_trainer *t, const int64_t *id, const int64_t *draw, int64_t n);
+
 /* ---- objective.c ---- */
 
 /* The terms of the settings and the layers they compare; the teachers are open. */
@@ -239,7 +290,7 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file);
 
 /* ---- a step ---- */
 
-enum { RT_MOST_FEEDS = 8 + RT_MOST_SCHEDULED };
+enum { RT_MOST_FEEDS = 8 + RT_MOST_SCHEDULED + RT_MOST_FED };
 
 /* What a plan is fed with; numbers it points to live here too. */
 typedef struct rt_train_feeds {
