@@ -55,7 +55,7 @@ static void draw_cell(const sheet *s, int64_t row, int64_t column, const float *
       }
     }
   }
-  draw_text(s->image, top + h * s->zoom + 2, left, w * s->zoom, s->info.class_name[label]);
+  draw_text(s->image, top + h * s->zoom + 2, left, w * s->zoom, label < 0 ? "" : s->info.class_name[label]);
 }
 
 static rt_status draw_batch(const sheet *s, const rt_data *data, int64_t column, bool by_rows) {

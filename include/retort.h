@@ -519,7 +519,7 @@ typedef struct rt_data_info {
 RT_API rt_status rt_data_open(const char *text, const char *options, rt_data **out);
 RT_API void rt_data_free(rt_data *data);                              /* after every loader over it */
 RT_API void rt_data_describe(const rt_data *data, rt_data_info *out); /* borrowed from data */
-/* The id of image i of a split, and its class. Ids number the whole set, training images first; they stay the same
+/* The id of image i of a split, and its class (−1: a training image without a label). Ids number the whole set, training images first; they stay the same
  * whatever validation, subset and split_seed are. */
 RT_API rt_status rt_data_sample(const rt_data *data, rt_split split, int64_t i, int64_t *id, int64_t *label);
 

@@ -28,6 +28,9 @@ rt_status rt_augment_check(const rt_augment *a, const rt_data *d) {
                    (long long)a->crop, (long long)d->height, (long long)d->width);
   if (a->crop && a->resized_crop > 0)
     return rt_fail(RT_E_ARGUMENT, "augment: crop and resized_crop exclude each other");
+  if (d->unlabelled && rt_augment_mixes(a))
+    return rt_fail(RT_E_ARGUMENT, "augment: mixup and cutmix mix labels, and %lld of the training images have none",
+                   (long long)d->unlabelled);
   bool bytes_only = a->resized_crop > 0 || a->brightness > 0 || a->contrast > 0 || a->saturation > 0 || a->hue > 0;
   if (d->dtype != RT_U8 && bytes_only)
     return rt_fail(RT_E_UNSUPPORTED, "augment: %s holds floating-point arrays, and scaling and colour need pixels",

@@ -9,6 +9,8 @@
 
 typedef struct rt_data_row rt_data_row;
 
+enum { RT_NO_LABEL = -1 };
+
 struct rt_data {
   const rt_data_row *row;
   rt_arena arena;
@@ -17,7 +19,8 @@ struct rt_data {
   int64_t channels, height, width, classes;
   const char **class_name;
   int64_t given[RT_SPLITS]; /* samples as they came: training first, then the set's own validation part, then test */
-  int64_t *label;           /* by sample id */
+  int64_t *label;           /* by sample id; RT_NO_LABEL where training samples have none */
+  int64_t unlabelled;       /* of the training split */
   uint8_t *pixel;           /* samples × channels×height×width; NULL where row->read is asked for every image */
   float *value;             /* the same for RT_F32 */
   void *files;              /* what row->read needs to know; freed with rt_free */

@@ -1,6 +1,6 @@
 /* Arrays of NumPy: X and y in a .npz (or any file of tensors that rt_file_open reads), with X_test and y_test beside them
  * or not; the names that Keras uses, x_train …, are understood too. X is N×C×H×W, N×H×W×C, N×H×W or N×features; y holds
- * N class numbers. Bytes are pixels; every other kind of number becomes f32 and stays as it is until it is normalised. */
+ * N class numbers, −1 in training for an image without a label. Bytes are pixels; every other kind of number becomes f32 and stays as it is until it is normalised. */
 #include "base/alloc.h"
 #include "data/data.h"
 #include "format/format.h"
@@ -100,7 +100,8 @@ static void take_pixels(rt_data *data, const rt_tensor *x, int64_t first, bool l
 static rt_status take_labels(rt_data *data, const rt_tensor *y, const char *name, int64_t first) {
   for (int64_t i = 0; i < y->dim[0]; i++) {
     int64_t label = rt_load_int(y, i);
-    if (label < 0 || label >= CLASSES_MOST)
+    bool none = label == RT_NO_LABEL && first == 0; /* the training part */
+    if ((label < 0 && !none) || label >= CLASSES_MOST)
       return rt_fail(RT_E_FORMAT, "%s: %s[%lld] is %lld, and that is no class number", data->directory, name,
                      (long long)i, (long long)label);
     data->label[first + i] = label;
@@ -135,6 +136,8 @@ static rt_status read_file(rt_data *data, rt_file *file, const options *o) {
   s = rt_data_reserve(data);
   if (s == RT_OK) s = read_part(data, file, &parts[0], 0, last);
   if (s == RT_OK && parts[1].there) s = read_part(data, file, &parts[1], data->given[RT_TRAIN], last);
+  if (s == RT_OK && !data->classes)
+    s = rt_fail(RT_E_FORMAT, "%s: no image has a label, so how many classes there are isn't known", data->directory);
   return s == RT_OK ? rt_data_number_classes(data) : s;
 }
 

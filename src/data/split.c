@@ -1,5 +1,5 @@
 /* Which samples belong to which split. Held-out images and subsets take the same share of every class; which ones is a
- * function of split_seed and the sample's id alone. */
+ * function of split_seed and the sample's id alone. Samples without a label are for training only. */
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "data/data.h"
@@ -49,6 +49,16 @@ static void move_share(rt_data *data, keyed *from, int64_t *n, double share, rt_
   *n = kept;
 }
 
+/* Those without a label to the end of the pool; how many they are. */
+static int64_t put_unlabelled_last(const rt_data *data, keyed *pool, int64_t n) {
+  int64_t labelled = 0, bare = 0;
+  for (int64_t i = 0; i < n; i++)
+    if (data->label[i] != RT_NO_LABEL) pool[labelled++] = (keyed){.label = data->label[i], .id = i};
+  for (int64_t i = 0; i < n; i++)
+    if (data->label[i] == RT_NO_LABEL) pool[labelled + bare++] = (keyed){.label = RT_NO_LABEL, .id = i};
+  return bare;
+}
+
 static rt_status check(const rt_data *d, const rt_data_common *o) {
   if (o->subset > d->given[RT_TRAIN])
     return rt_fail(RT_E_ARGUMENT, "%s: subset=%lld, but it has only %lld images to train on", d->row->name,
@@ -69,7 +79,6 @@ rt_status rt_data_split(rt_data *data, const rt_data_common *o) {
     return RT_E_MEMORY;
   }
   int64_t *train = block, *validation = block + all, *test = block + 2 * all;
-  for (int64_t i = 0; i < n; i++) pool[i] = (keyed){.label = data->label[i], .id = i};
   for (int64_t i = n; i < all; i++) {
     bool own_validation = i < n + data->given[RT_VALIDATION];
     if (own_validation)
@@ -77,14 +86,20 @@ rt_status rt_data_split(rt_data *data, const rt_data_common *o) {
     else
       test[parts[RT_TEST]++] = i;
   }
+  int64_t bare = put_unlabelled_last(data, pool, n);
+  keyed *unlabelled = pool + n - bare;
+  n -= bare;
   rng.stream = rt_hash_text("data.test");
   if (!data->given[RT_TEST]) move_share(data, pool, &n, o->test, rng, test, &parts[RT_TEST]);
   rng.stream = rt_hash_text("data.validation");
   if (!data->given[RT_VALIDATION]) move_share(data, pool, &n, o->validation, rng, validation, &parts[RT_VALIDATION]);
+  memmove(pool + n, unlabelled, (size_t)bare * sizeof *pool);
+  n += bare;
   rng.stream = rt_hash_text("data.subset");
   double share = o->subset && o->subset < n ? (double)o->subset / (double)n : 1;
   move_share(data, pool, &n, share, rng, train, &parts[RT_TRAIN]);
   rt_free(pool);
+  for (int64_t i = 0; i < parts[RT_TRAIN]; i++) data->unlabelled += data->label[train[i]] == RT_NO_LABEL;
   data->id[RT_VALIDATION] = validation;
   data->id[RT_TEST] = test;
   for (int i = 0; i < RT_SPLITS; i++) {

@@ -1,4 +1,5 @@
-/* Hard labels: L = −1/N · Σ ln p_s[y], p = softmax(z), with label smoothing (Szegedy et al. 2016). */
+/* Hard labels: L = −1/N · Σ ln p_s[y], p = softmax(z), with label smoothing (Szegedy et al. 2016). A sample whose label is −1
+ * has none: it adds nothing, and counts among the N, so that the loss stays a sum over samples. */
 #include "loss/parts.h"
 
 typedef struct cross_entropy_options {
@@ -16,8 +17,10 @@ static const rt_option options[] = {
 static rt_loss_value build(const rt_loss_build *b, const void *given) {
   const cross_entropy_options *o = given;
   rt_value *sum = rt_loss_op2(b, "cross_entropy", b->student, b->labels,
-                              rt_loss_text(b, "label_smoothing=%.17g", o->label_smoothing));
-  return (rt_loss_value){sum, rt_output(sum, 1)};
+                              rt_loss_text(b, "label_smoothing=%.17g ignore_index=-1", o->label_smoothing));
+  if (b->labels && rt_dtype_is_float(b->labels->type.dtype)) return (rt_loss_value){sum, rt_output(sum, 1)};
+  rt_value *ones = rt_loss_op2(b, "expand_to", rt_loss_number(b, 1), b->labels, NULL);
+  return (rt_loss_value){sum, rt_loss_op(b, "sum", ones, NULL)};
 }
 
 const rt_loss_row rt_loss_row_cross_entropy = {
@@ -25,6 +28,7 @@ const rt_loss_row rt_loss_row_cross_entropy = {
     .formula = "−1/N · Σ ln pₛ[y]",
     .paper = "the hard loss; label smoothing: Szegedy et al. 2016",
     .needs = RT_LOSS_STUDENT | RT_LOSS_LABELS,
+    .spares_unlabelled = true,
     .options = options,
     .options_size = sizeof(cross_entropy_options),
     .build = build,

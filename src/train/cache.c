@@ -62,6 +62,7 @@ static uint64_t hash_teachers(const rt_trainer *t) {
   for (int k = 0; k < t->objective.teachers; k++) {
     const rt_teacher *one = &t->objective.teacher[k];
     const rt_network_info *n = &one->network->info;
+    if (one->outputs) continue;
     size_t numbers = n->mean ? (size_t)n->channels * sizeof *n->mean : 0;
     h = rt_hash(h, &one->hash, sizeof one->hash);
     h = rt_hash(rt_hash(h, n->model, strlen(n->model) + 1), n->options, strlen(n->options) + 1);
@@ -129,6 +130,7 @@ static rt_status lay_out(rt_trainer *t, rt_cache *c) {
   char name[RT_RUN_PATH];
   for (int i = 0; i < t->fed.n; i++) {
     const rt_fed *fed = &t->fed.fed[i];
+    if (fed->from) continue;
     if (is_cut(c, fed)) {
       int stem = (int)(strlen(fed->name) - strlen("logits"));
       snprintf(name, sizeof name, "%.*stop", stem, fed->name);
@@ -302,6 +304,7 @@ static void spread(const rt_cache *c, int64_t classes, float *z) {
 /* ---- rows ---- */
 
 static int64_t fed_bytes(const rt_cache *c, const rt_fed *fed) {
+  if (fed->from) return 0;
   return is_cut(c, fed) ? (2 * c->top + 1) * (int64_t)sizeof *c->highest : fed->bytes;
 }
 

@@ -1,4 +1,5 @@
 /* A run in words: what is added up, with its numbers put in, what is compared, what is trained along. */
+#include "data/data.h"
 #include "train/train.h"
 
 #include <ctype.h>
@@ -116,6 +117,10 @@ static void add_networks(const rt_trainer *t, rt_strbuf *out) {
   for (int k = 0; k < o->teachers; k++) {
     const rt_teacher *teacher = &o->teacher[k];
     const rt_network_info *n = &teacher->network->info;
+    if (teacher->outputs) {
+      rt_strbuf_add(out, "teacher   what it said, in %s, weight %g\n", teacher->text, teacher->weight);
+      continue;
+    }
     rt_strbuf_add(out, "teacher   %s, %s%s: %lld parameters, %s, %s%s, weight %g\n", n->model, teacher->text,
                   teacher->trained ? "" : " (untrained)", (long long)count_parameters(teacher->network->store, ""),
                   precision_text(t->o.teacher_precision),
@@ -177,9 +182,12 @@ void rt_explain(const rt_trainer *t, rt_strbuf *out) {
   for (int i = 0; i < t->objective.terms; i++) add_pairs(t, i, out);
   add_adapters(t, out);
   add_cache(t, out);
-  rt_strbuf_add(out, "data      %s: %lld training, %lld validation, %lld test images\n", t->info.kind,
+  rt_strbuf_add(out, "data      %s: %lld training, %lld validation, %lld test images", t->info.kind,
                 (long long)t->info.count[RT_TRAIN], (long long)t->info.count[RT_VALIDATION],
                 (long long)t->info.count[RT_TEST]);
+  if (t->data->unlabelled)
+    rt_strbuf_add(out, "; %lld of the training images have no label", (long long)t->data->unlabelled);
+  rt_strbuf_add(out, "\n");
   rt_strbuf_add(
       out, "steps     %lld of %lld images in %lld epochs; %.0f MB for what a step computes, %.0f MB for variables\n",
       (long long)t->steps, (long long)t->o.batch, (long long)t->o.epochs, (double)m.arena / 1e6, (double)m.store / 1e6);

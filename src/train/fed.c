@@ -19,14 +19,13 @@ static rt_fed *find(rt_fed_list *list, const char *name) {
 }
 
 /* A value of a teacher's graph becomes an input of the step. */
-static rt_status add_fed(rt_trainer *t, int k, const char *what, const rt_value *v) {
+static rt_status add_fed(rt_trainer *t, const char *name, const rt_value *v, rt_outputs *from) {
   rt_fed_list *list = &t->fed;
-  const char *name = input_name(t, k, what);
   if (!name) return RT_E_MEMORY;
   if (find(list, name)) return RT_OK;
   int64_t images = (t->o.batch + t->o.accumulate - 1) / t->o.accumulate;
   rt_fed *fed = &list->fed[list->n];
-  *fed = (rt_fed){.name = name, .dtype = v->type.dtype, .rank = v->type.rank};
+  *fed = (rt_fed){.name = name, .dtype = v->type.dtype, .rank = v->type.rank, .from = from};
   fed->bytes = (int64_t)rt_dtype_size(v->type.dtype);
   for (int d = 1; d < v->type.rank; d++) {
     fed->dim[d] = v->type.dim[d];
@@ -44,44 +43,70 @@ static rt_status inline_teacher(rt_trainer *t, int k, rt_graph *g, rt_value *x) 
   rt_value *logits;
   rt_layer taps[RT_MOST_TAPS];
   rt_status s = rt_teacher_inline(t, k, g, x, &logits, taps);
-  if (s == RT_OK) s = add_fed(t, k, "logits", logits);
+  if (s == RT_OK) s = add_fed(t, input_name(t, k, "logits"), logits, NULL);
   if (s == RT_OK) rt_mark_output(g, input_name(t, k, "logits"), logits);
   for (int i = 0; i < o->taps && s == RT_OK; i++) {
     if (o->tap[i].network != k) continue;
-    s = add_fed(t, k, o->tap[i].layer, taps[i].value);
+    s = add_fed(t, input_name(t, k, o->tap[i].layer), taps[i].value, NULL);
     if (s == RT_OK) rt_mark_output(g, input_name(t, k, o->tap[i].layer), taps[i].value);
   }
   return s == RT_OK ? rt_graph_status(g) : s;
 }
 
-rt_status rt_fed_open(rt_trainer *t) {
+/* Its logits, and what is compared of it. */
+static rt_status open_outputs(rt_trainer *t, int k) {
+  const rt_objective *o = &t->objective;
+  const rt_teacher *teacher = &o->teacher[k];
+  rt_graph *g = teacher->network->graph;
+  rt_status s = RT_OK;
+  for (int i = -1; i < o->taps && s == RT_OK; i++) {
+    if (i >= 0 && o->tap[i].network != k) continue;
+    const rt_value *v = i < 0 ? rt_find(g, "logits") : rt_tap_find(g, o->tap[i].layer);
+    const rt_value *input = v->node->in[0];
+    s = rt_outputs_load(teacher->outputs, input->name);
+    if (s == RT_OK) s = add_fed(t, rt_arena_text(&t->arena, "%s", input->name), input, teacher->outputs);
+  }
+  return s;
+}
+
+static rt_status open_cached(rt_trainer *t) {
   const rt_data_info *d = &t->info;
-  if (!*t->o.cache_teacher) return RT_OK;
-  if (!t->objective.teachers)
+  int running = 0;
+  for (int k = 0; k < t->objective.teachers; k++) running += !t->objective.teacher[k].outputs;
+  if (!running)
     return rt_fail(RT_E_ARGUMENT,
-                   "cache_teacher=%s keeps what teachers say, and there is none: name one, as in "
+                   "cache_teacher=%s keeps what teachers say, and there is none that runs: name one, as in "
                    "teacher=FILE",
                    t->o.cache_teacher);
   if (t->o.teacher_mode == RT_TEACHER_TRAIN)
-    return rt_fail(RT_E_ARGUMENT,
-                   "cache_teacher: with teacher_mode=train what a teacher says of an image depends on the "
-                   "others of its batch, and can't be kept; leave one of the two out");
+    return rt_fail(
+        RT_E_ARGUMENT,
+        "cache_teacher: with teacher_mode=train what a teacher says of an image depends on the others of its "
+        "batch, and can't be kept; leave one of the two out");
   rt_status s = rt_graph_new(t->store, &t->fed.graph);
   if (s != RT_OK) return s;
   rt_graph *g = t->fed.graph;
   rt_dim dim[] = {rt_symbol(g, "batch"), d->channels, d->height, d->width};
   rt_value *x = rt_input(g, "x", RT_F32, 4, dim);
   s = rt_graph_status(g);
-  for (int k = 0; k < t->objective.teachers && s == RT_OK; k++) s = inline_teacher(t, k, g, x);
+  for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
+    if (!t->objective.teacher[k].outputs) s = inline_teacher(t, k, g, x);
   return s == RT_OK ? rt_cache_open(t) : s;
+}
+
+rt_status rt_fed_open(rt_trainer *t) {
+  rt_status s = *t->o.cache_teacher ? open_cached(t) : RT_OK;
+  for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
+    if (t->objective.teacher[k].outputs) s = open_outputs(t, k);
+  return s;
 }
 
 rt_status rt_fed_plan(rt_trainer *t) {
   rt_plan_options options = {.kernels = (rt_kernels)t->o.kernels};
+  for (int i = 0; i < t->fed.n; i++) t->fed.fed[i].live = rt_find(t->training, t->fed.fed[i].name) != NULL;
   if (!t->fed.graph) return RT_OK;
   rt_status s = rt_pass_layout(&t->fed.graph);
   if (s == RT_OK) s = rt_pass_prune(&t->fed.graph);
-  for (int i = 0; i < t->fed.n; i++) t->fed.fed[i].live = rt_find(t->training, t->fed.fed[i].name) != NULL;
   return s == RT_OK ? rt_plan_new(t->fed.graph, &options, &t->fed.plan) : s;
 }
 
@@ -123,6 +148,7 @@ static rt_status ask_teachers(rt_trainer *t, const float *x, int64_t n) {
   rt_status s = rt_plan_run(t->fed.plan, &feed, 1);
   for (int i = 0; i < t->fed.n && s == RT_OK; i++) {
     rt_result r;
+    if (t->fed.fed[i].from) continue;
     s = rt_plan_result(t->fed.plan, t->fed.fed[i].name, &r);
     if (s == RT_OK) memcpy(t->fed.fed[i].data, r.data, (size_t)(n * t->fed.fed[i].bytes));
   }
@@ -131,6 +157,8 @@ static rt_status ask_teachers(rt_trainer *t, const float *x, int64_t n) {
 
 rt_status rt_fed_take(rt_trainer *t, const rt_batch *b, int64_t from, int64_t n) {
   int64_t missing = 0;
+  for (int i = 0; i < t->fed.n; i++)
+    if (t->fed.fed[i].from) rt_outputs_take(t->fed.fed[i].from, &t->fed.fed[i], b->id + from, n);
   if (!t->fed.cache) return RT_OK;
   rt_status s = rt_cache_read(t, b->id + from, b->draw + from, n, &missing);
   if (s != RT_OK || !missing) return s;

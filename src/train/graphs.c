@@ -50,8 +50,8 @@ static rt_status forward(const rt_trainer *t, rt_graph **g) {
   rt_value *image = rt_input(*g, "x", RT_F32, 4, x);
   rt_status s = rt_graph_status(*g);
   for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
-    s = t->fed.cache ? rt_fed_inline(t, k, *g, &teacher[k], taps)
-                     : rt_teacher_inline(t, k, *g, image, &teacher[k], taps);
+    s = t->fed.cache && !t->objective.teacher[k].outputs ? rt_fed_inline(t, k, *g, &teacher[k], taps)
+                                                         : rt_teacher_inline(t, k, *g, image, &teacher[k], taps);
   if (s == RT_OK) s = inline_student(t, *g, &logits, taps);
   if (s != RT_OK) return s;
   rt_value *labels = rt_input(*g, "target", t->soft ? RT_F32 : RT_S64, t->soft ? 2 : 1, target);

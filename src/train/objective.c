@@ -1,4 +1,5 @@
 /* What a student learns from: the terms of its loss, the layers that they compare, and what schedules change of them. */
+#include "data/data.h"
 #include "train/train.h"
 
 #include <ctype.h>
@@ -41,7 +42,7 @@ static rt_value *find_features(rt_graph *g) {
   return node && node->in[0]->node ? node->in[0] : NULL;
 }
 
-static rt_value *find_tap(rt_graph *g, const char *name) {
+rt_value *rt_tap_find(rt_graph *g, const char *name) {
   rt_value *stage[MOST_STAGES], *v = rt_find_layer(g, name);
   int k;
   char end;
@@ -86,7 +87,7 @@ rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own) {
   char name[32];
   for (int i = 0; i < o->taps; i++) {
     if (o->tap[i].network != network) continue;
-    rt_value *v = find_tap(own, o->tap[i].layer);
+    rt_value *v = rt_tap_find(own, o->tap[i].layer);
     if (!v) return unknown_layer(t, &o->tap[i], own);
     snprintf(name, sizeof name, "tap.%d", i);
     rt_mark_output(own, name, v);
@@ -169,6 +170,9 @@ static rt_status check_teacher(const rt_trainer *t, const rt_term *term) {
   if (wanted && !o->teachers)
     return rt_fail(RT_E_ARGUMENT, "%s learns from a teacher, and there is none: name it, as in teacher=FILE",
                    term->row->name);
+  if (t->data->unlabelled && (term->row->needs & RT_LOSS_LABELS) && !term->row->spares_unlabelled)
+    return rt_fail(RT_E_ARGUMENT, "%s needs every image's label, and %lld of the training images have none: kd doesn't",
+                   term->row->name, (long long)t->data->unlabelled);
   if (term->options->from > o->teachers)
     return rt_fail(RT_E_ARGUMENT, "%s: from=%lld, and there %s %d teacher%s", term->row->name,
                    (long long)term->options->from, o->teachers == 1 ? "is" : "are", o->teachers,
@@ -251,7 +255,7 @@ static rt_status read_terms(rt_trainer *t) {
 
 /* Every layer is there, and has a shape. */
 static rt_status look_at(rt_trainer *t, rt_tap *tap, rt_graph *g) {
-  const rt_value *v = find_tap(g, tap->layer);
+  const rt_value *v = rt_tap_find(g, tap->layer);
   rt_strbuf shape = {0};
   if (!v) return unknown_layer(t, tap, g);
   for (int d = 1; d < v->type.rank; d++) rt_strbuf_add(&shape, "%s%lld", d > 1 ? "x" : "", (long long)v->type.dim[d]);

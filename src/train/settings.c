@@ -43,6 +43,8 @@ static const rt_option table[] = {
      "auto: the student's"},
     {"teacher_mode", RT_OPT_CHOICE, FIELD(teacher_mode), "eval", 0, 0, "eval|train",
      "train: its batch norms use the batch's statistics, and its dropout drops"},
+    {"teacher_outputs", RT_OPT_TEXT, FIELD(teacher_outputs), "", 0, 0, NULL,
+     "file (.npz …) of what a teacher said that can't run here: logits, ids of the samples, layers by name"},
     {"cache_teacher", RT_OPT_TEXT, FIELD(cache_teacher), "", 0, 0, NULL,
      "file that keeps what teachers say of every image and draw, for this run and others; with draws it is small"},
     {"cache_top", RT_OPT_INT, FIELD(cache_top), "0", 0, 1 << 20, NULL,
@@ -247,7 +249,7 @@ static rt_status resolve_losses(rt_train_settings *o, rt_arena *arena) {
                             o->label_smoothing, o->label_smoothing)
                   : RT_OK;
   const char *hard = smooth ? rt_arena_text(arena, "label_smoothing=%.9g", o->label_smoothing) : "";
-  if (!*o->teacher)
+  if (!*o->teacher && !*o->teacher_outputs)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s", smooth ? ":" : "", hard);
   else if (*o->alpha)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s kd:temperature=4", smooth ? ":" : "", hard);

@@ -92,6 +92,16 @@ static rt_status open_one(rt_trainer *t, const char *text, size_t length) {
   return s == RT_OK || !strncmp(rt_error(), teacher->text, length) ? s : rt_fail_in(s, "teacher %s", teacher->text);
 }
 
+/* The last of them, whatever else there is. */
+static rt_status open_outputs(rt_trainer *t) {
+  rt_objective *o = &t->objective;
+  if (!*t->o.teacher_outputs) return RT_OK;
+  if (o->teachers == RT_MOST_TEACHERS) return rt_fail(RT_E_ARGUMENT, "train: more than %d teachers", RT_MOST_TEACHERS);
+  rt_teacher *teacher = &o->teacher[o->teachers++];
+  *teacher = (rt_teacher){.text = t->o.teacher_outputs, .weight = 1, .trained = true};
+  return rt_outputs_open(t, teacher);
+}
+
 static rt_status read_weights(rt_trainer *t) {
   rt_objective *o = &t->objective;
   float weight[RT_MOST_TEACHERS], sum = 0;
@@ -117,6 +127,7 @@ rt_status rt_teachers_open(rt_trainer *t) {
     if (n) s = open_one(t, p, n);
     p += n;
   }
+  if (s == RT_OK) s = open_outputs(t);
   if (s == RT_OK && o->teachers) s = read_weights(t);
   for (int i = 0; i < o->teachers; i++) sum += o->teacher[i].weight;
   for (int i = 0; i < o->teachers && s == RT_OK; i++) {
@@ -129,7 +140,10 @@ rt_status rt_teachers_open(rt_trainer *t) {
 }
 
 void rt_teachers_close(rt_trainer *t) {
-  for (int i = 0; i < RT_MOST_TEACHERS; i++) rt_network_free(t->objective.teacher[i].network);
+  for (int i = 0; i < RT_MOST_TEACHERS; i++) {
+    rt_network_free(t->objective.teacher[i].network);
+    rt_outputs_free(t->objective.teacher[i].outputs);
+  }
 }
 
 /* ---- in the training graph ---- */
@@ -184,8 +198,8 @@ rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x
   rt_status s = form(t, k, &own);
   rt_value **map = s == RT_OK ? rt_graph_new_map(g, own) : NULL;
   if (s == RT_OK && !map) s = RT_E_MEMORY;
-  if (s == RT_OK) {
-    const rt_value *input = rt_find(own, "x");
+  const rt_value *input = s == RT_OK ? rt_find(own, "x") : NULL;
+  if (input) { /* what was only said reads no images */
     x = normalised(t, k, g, x);
     if (input->type.rank == 2) x = rt_apply(g, "flatten", NULL, &x, 1, NULL);
     map[input->id] = x;

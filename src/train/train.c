@@ -107,7 +107,11 @@ static rt_status note_objective(rt_trainer *t) {
   for (int k = 0; k < o->teachers && s == RT_OK; k++) {
     const rt_teacher *teacher = &o->teacher[k];
     const rt_network_info *n = &teacher->network->info;
-    if (!teacher->trained)
+    if (teacher->outputs && strcmp(t->o.augment, "none") != 0)
+      s = rt_news_note(t, "%s says one thing of an image, however it is augmented", teacher->text);
+    else if (teacher->outputs)
+      continue;
+    else if (!teacher->trained)
       s = rt_news_note(t, "teacher %s has no weights of a file: what it says is chance", teacher->text);
     else if (!n->mean)
       s = rt_news_note(t, "teacher %s doesn't say mean and std: it gets images normalised as the student's",

@@ -6,6 +6,7 @@
  *   objective.c  terms of the loss, which layers they compare, what schedules change
  *   fed.c        what teachers say, where the step doesn't compute it
  *   cache.c      the same kept on disk
+ *   outputs.c    a teacher that is what it said, brought from elsewhere
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
  *   explain.c    all of that in words, before the first step
  *   dark.c       images with what teacher and student say of them, after the last
@@ -38,7 +39,7 @@ typedef struct rt_train_settings {
   const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
       *schedules;
   int alpha_is, teacher_precision, teacher_mode;
-  const char *cache_teacher;
+  const char *cache_teacher, *teacher_outputs;
   int64_t cache_top, draws, epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
@@ -101,10 +102,13 @@ int64_t rt_run_length(const rt_run *run);
 
 /* ---- what a student learns from ---- */
 
+typedef struct rt_outputs rt_outputs;
+
 typedef struct rt_teacher {
   const char *text;    /* as it was named: a file, or a model of the table */
   const char *prefix;  /* of its nodes: "teacher.", of several "teacher2." */
   rt_network *network; /* not compiled: its graph is the model's */
+  rt_outputs *outputs; /* of one that is only known by what it said; its graph is inputs. NULL: it runs */
   double weight;       /* of its logits in the mean of all */
   uint64_t hash;       /* of its weights */
   bool trained;        /* false: drawn, of the table */
@@ -155,6 +159,7 @@ typedef struct rt_fed {
   int64_t bytes;            /* of an image */
   char *data;               /* of the images that were asked for last */
   bool live;                /* the step reads it */
+  rt_outputs *from;         /* NULL: of a teacher that runs */
 } rt_fed;
 enum { RT_MOST_FED = RT_MOST_TEACHERS + RT_MOST_TAPS };
 
@@ -228,7 +233,7 @@ rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x
 
 /* ---- fed.c ---- */
 
-/* The teachers in a graph of their own, where the settings ask for a cache; then a plan of it, once there is a training graph. */
+/* What is fed. The teachers in a graph of their own, where the settings ask for a cache; then a plan of it, once there is a training graph. */
 rt_status rt_fed_open(rt_trainer *t);
 rt_status rt_fed_plan(rt_trainer *t);
 void rt_fed_close(rt_trainer *t);
@@ -236,6 +241,15 @@ void rt_fed_close(rt_trainer *t);
 rt_status rt_fed_inline(const rt_trainer *t, int k, rt_graph *g, rt_value **logits, rt_layer *taps);
 /* What is said of images `from` to `from + n` of a batch. */
 rt_status rt_fed_take(rt_trainer *t, const rt_batch *batch, int64_t from, int64_t n);
+
+/* ---- outputs.c ---- */
+
+/* teacher->text is the file. Everything in it that is told is checked; arrays are read when they are wanted. */
+rt_status rt_outputs_open(rt_trainer *t, rt_teacher *teacher);
+void rt_outputs_free(rt_outputs *outputs);
+/* Read the array behind an input of its graph; give n samples' rows of it. */
+rt_status rt_outputs_load(rt_outputs *outputs, const char *input);
+void rt_outputs_take(rt_outputs *outputs, const rt_fed *fed, const int64_t *id, int64_t n);
 
 /* ---- cache.c ---- */
 
@@ -256,6 +270,7 @@ void rt_objective_close(rt_trainer *t);
 /* Mark what is tapped of a network (RT_STUDENT, or the number of a teacher) in its own graph, and find it again behind a
  * map of rt_graph_inline: taps, by number, gets values and names. */
 rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own);
+rt_value *rt_tap_find(rt_graph *g, const char *layer); /* NULL: it has none of that name */
 void rt_taps_take(const rt_trainer *t, int network, rt_graph *own, rt_value *const *map, rt_layer *taps);
 /* The total, from what the networks gave. */
 rt_value *rt_objective_build(const rt_trainer *t, rt_graph *g, rt_value *student, rt_value *const *teacher,

@@ -137,6 +137,25 @@ def save_teacher(model, work):
     (work / "teacher.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + blob)
 
 
+# ---- a teacher that runs elsewhere: the lines of docs/teachers.md ----
+
+def outputs_of_the_page(work):
+    page = Path("docs/teachers.md").read_text()
+    lines = page.split("```python\n")[1].split("```")[0].replace("said.npz", str(work / "said.npz"))
+    with np.load(work / "data.npz") as data:
+        images = torch.from_numpy(data["X"])
+    model = torch_models.make("resnet8", CLASSES)
+    exec(lines, {"model": model, "batches": images.split(100)})
+    with np.load(work / "said.npz") as said:
+        expect(said["logits"].shape == (len(images), CLASSES) and len(said["ids"]) == len(images), "the page's lines write logits and ids")
+    done = subprocess.run([RETORT, "distill", "--teacher-outputs", work / "said.npz", "--student", "resnet8", "--data", f"npz:{work}/data.npz",
+                           "--augment", "none", "--loss", "kd", "--loss", "hint:layers=layer2:layer2", "--epochs", "2", "--batch", str(BATCH),
+                           "--precision", "fp32", "--out", work / "said", "--json", "--log-steps", "1"], capture_output=True, text=True)
+    steps = [line["losses"] for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "step"]
+    expect(done.returncode == 0, f"a student learns from them {done.stderr}")
+    expect(steps and sum(s["hint"] for s in steps[-5:]) < sum(s["hint"] for s in steps[:5]), "and comes near to them")
+
+
 def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
@@ -157,6 +176,7 @@ def main():
             expect(len(a) == steps, f"{name}: {steps} steps")
             expect(apart[:20].max() < 1e-3, f"{name}: 20 steps within {apart[:20].max():.1e} of PyTorch's (1e-3)")
             expect(apart.max() < 1e-2, f"{name}: {steps} steps within {apart.max():.1e} (1e-2); loss {b[0]:.3f} to {b[-1]:.3f}")
+        outputs_of_the_page(work)
     print(f"{len(failures)} failed")
     return bool(failures)
 

@@ -90,7 +90,7 @@ static void refused(void **state) {
   static const float real[N];
   const int64_t shape[] = {N, 4}, all[] = {N}, few[] = {N - 1};
   int64_t negative[N] = {0};
-  negative[3] = -1;
+  negative[3] = -2;
   const struct {
     rt_array arrays[2];
     int n;
@@ -101,7 +101,7 @@ static void refused(void **state) {
       {{array("X", RT_U8, 2, shape, x), array("y", RT_S64, 1, few, labels)}, 2, "N class numbers"},
       {{array("X", RT_U8, 1, all, x), array("y", RT_S64, 1, all, labels)}, 2, "rank 2 to 4"},
       {{array("X", RT_U8, 2, shape, x), array("y", RT_F32, 1, all, real)}, 2, "expected whole numbers"},
-      {{array("X", RT_U8, 2, shape, x), array("y", RT_S64, 1, all, negative)}, 2, "y[3] is -1"},
+      {{array("X", RT_U8, 2, shape, x), array("y", RT_S64, 1, all, negative)}, 2, "y[3] is -2"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     rt_data *data;

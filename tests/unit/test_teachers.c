@@ -195,6 +195,133 @@ static void highest(void **state) {
   rt_file_free(full);
 }
 
+/* ---- what a teacher said, from elsewhere ---- */
+
+enum { IMAGES = 150, TRAINED = 135, CLASSES = 10, PIXELS = 16 * 4 * 4 };
+
+/* logits, layer2 and ids of the training images, out of a cache of plain images. */
+typedef struct said {
+  float logits[TRAINED * CLASSES], layer[TRAINED * PIXELS];
+  int64_t ids[TRAINED];
+} said;
+
+static said *take_said(const char *from) {
+  said *s = malloc(sizeof *s);
+  rt_file *file;
+  rt_data *data;
+  int64_t label;
+  assert_non_null(s);
+  run_good(rt_file_open(cache(from), &file));
+  run_good(rt_file_read(file, "teacher.logits", s->logits, sizeof s->logits));
+  run_good(rt_file_read(file, "teacher.layer2", s->layer, TRAINED * 12 * 16 * sizeof(float)));
+  run_good(rt_data_open("synthetic", "shape=1,8,8 images=150 test_images=20 noise=24", &data));
+  for (int64_t i = 0; i < TRAINED; i++) run_good(rt_data_sample(data, RT_TRAIN, i, &s->ids[i], &label));
+  rt_data_free(data);
+  rt_file_free(file);
+  return s;
+}
+
+static const char *write_said(const said *s, const char *name, int64_t rows, int64_t classes) {
+  static char path[1100];
+  int64_t logits[] = {rows, classes}, layer[] = {rows, 12, 4, 4};
+  rt_array array[] = {{"logits", RT_F32, 2, logits, s->logits},
+                      {"ids", RT_S64, 1, &rows, s->ids},
+                      {"layer2", RT_F32, 4, layer, s->layer}};
+  snprintf(path, sizeof path, "%s.npz", data_dir_path(name));
+  run_good(rt_file_write(path, array, 3, NULL, 0));
+  return path;
+}
+
+static void from_elsewhere(void **state) {
+  (void)state;
+  const char *losses = "cross_entropy kd:weight=0.5 hint:layers=layer2";
+  run_good(distill("e0", NULL, NULL, "augment", "none", "losses", losses, NULL));
+  run_good(distill("e1", NULL, NULL, "augment", "none", "losses", losses, "cache_teacher", cache("e"), NULL));
+  said *s = take_said("e");
+  const char *path = write_said(s, "said", TRAINED, CLASSES);
+  run_good(
+      distill("e2", NULL, NULL, "augment", "none", "losses", losses, "teacher", "", "teacher_outputs", path, NULL));
+  same_bits("e0", "e1");
+  same_bits("e0", "e2");
+  run_good(distill("e3", NULL, NULL, "augment", "none", "losses", "kd attention_transfer", "teacher", other,
+                   "teacher_outputs", path, "layers", "layer2:teacher2.layer2", "cache_teacher", cache("mixed"), NULL));
+  run_good(distill("e4", NULL, NULL, "augment", "none", "losses", "kd attention_transfer", "teacher", other,
+                   "teacher_outputs", path, "layers", "stage2:teacher2.stage1", NULL));
+  same_bits("e3", "e4");
+  free(s);
+}
+
+static void said_badly(void **state) {
+  (void)state;
+  said *s = take_said("e");
+#define REFUSED(status, fragment, rows, classes, ...) \
+  run_says(status, \
+           distill("refused", NULL, NULL, "teacher", "", "teacher_outputs", write_said(s, "bad", rows, classes), \
+                   __VA_ARGS__ __VA_OPT__(, ) NULL), \
+           fragment)
+  REFUSED(RT_E_ARGUMENT, "it says nothing of 35 of the 135 training images", 100, CLASSES);
+  REFUSED(RT_E_SHAPE, "the student has 10 classes and the teacher 5", TRAINED, 5);
+  REFUSED(RT_E_UNKNOWN, "layer7", TRAINED, CLASSES, "losses", "hint:layers=layer2:layer7");
+  int64_t first = s->ids[0];
+  s->ids[0] = s->ids[1];
+  REFUSED(RT_E_FORMAT, "is there twice, in rows 0 and 1", TRAINED, CLASSES);
+  s->ids[0] = 150 + 20;
+  REFUSED(RT_E_RANGE, "ids[0] is 170, and the samples of synthetic are 0 to 169", TRAINED, CLASSES);
+  s->ids[0] = first;
+  s->logits[7 * CLASSES + 3] = NAN;
+  REFUSED(RT_E_RANGE, "logits of row 7 isn't finite", TRAINED, CLASSES);
+#undef REFUSED
+  run_says(RT_E_UNKNOWN, distill("refused", NULL, NULL, "teacher", "", "teacher_outputs", teacher, NULL), "logits");
+  assert_int_not_equal(access(data_dir_path("refused"), F_OK), 0);
+  free(s);
+}
+
+/* ---- images without a label ---- */
+
+static const char *write_half_labelled(void) {
+  static char text[1100];
+  static uint8_t x[80 * 16];
+  static int64_t y[80];
+  static float logits[80 * 4];
+  int64_t shape[] = {80, 1, 4, 4}, n = 80, answers[] = {80, 4};
+  for (int i = 0; i < 80 * 16; i++) x[i] = (uint8_t)(i * 37 % 256);
+  for (int i = 0; i < 80; i++) y[i] = i % 2 ? -1 : i / 2 % 4;
+  for (int i = 0; i < 80 * 4; i++) logits[i] = (float)sin(i);
+  rt_array data[] = {{"X", RT_U8, 4, shape, x}, {"y", RT_S64, 1, &n, y}},
+           outputs = {"logits", RT_F32, 2, answers, logits};
+  snprintf(text, sizeof text, "npz:%s", data_dir_path("half.npz"));
+  run_good(rt_file_write(text + 4, data, 2, NULL, 0));
+  run_good(rt_file_write(data_dir_path("half-said.npz"), &outputs, 1, NULL, 0));
+  return text;
+}
+
+static rt_status half(const char *name, const char *setting, const char *value, const char *setting2,
+                      const char *value2) {
+  return distill(name, NULL, NULL, "data", write_half_labelled(), "data_options", "", "model", "mlp:hidden=8",
+                 "augment", "none", "teacher", "", "teacher_outputs", data_dir_path("half-said.npz"), setting, value,
+                 setting2, value2, NULL);
+}
+
+static void without_labels(void **state) {
+  (void)state;
+  rt_pair few[] = {{"model", "mlp:hidden=8"}, {"data", write_half_labelled()}, {"losses", "cross_entropy"}};
+  char *text;
+  run_good(rt_train_explain(few, 3, &text));
+  /* A tenth each of the 40 labelled ones to test, and of the other 36 to validate. */
+  if (!strstr(text, "72 training, 4 validation, 4 test images; 40 of the training images have no label"))
+    fail_msg("explained: %s", text);
+  rt_text_free(text);
+  /* The loss is a sum over samples, however a step is split. */
+  run_good(half("one-part", "batch", "24", "epochs", "3"));
+  run_good(half("parts", "batch", "24", "accumulate", "5"));
+  double apart = run_apart(data_dir_path("one-part"), "model.last.pth", "0.weight", data_dir_path("parts"),
+                           "model.last.pth", "0.weight");
+  assert_true(apart < 1e-4);
+  run_says(RT_E_ARGUMENT, half("refused", "losses", "dkd", "epochs", "1"), "dkd needs every image's label, and 40");
+  run_says(RT_E_ARGUMENT, half("refused", "augment", "mixup=0.5", "epochs", "1"),
+           "40 of the training images have none");
+}
+
 /* ---- what is refused ---- */
 
 static void foreign(const char *what, const char *setting, const char *value) {
@@ -233,8 +360,9 @@ static void size_is_told(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(live_and_kept), cmocka_unit_test(serves_others),
-                                     cmocka_unit_test(half_written),  cmocka_unit_test(highest),
-                                     cmocka_unit_test(refusals),      cmocka_unit_test(size_is_told)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(live_and_kept),  cmocka_unit_test(serves_others), cmocka_unit_test(half_written),
+      cmocka_unit_test(highest),        cmocka_unit_test(refusals),      cmocka_unit_test(size_is_told),
+      cmocka_unit_test(from_elsewhere), cmocka_unit_test(said_badly),    cmocka_unit_test(without_labels)};
   return cmocka_run_group_tests(tests, make_teachers, remove_teachers);
 }
