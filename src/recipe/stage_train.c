@@ -32,7 +32,10 @@ static rt_status check(const rt_pair *settings, int n) {
 
 static rt_status check_distill(const rt_pair *settings, int n) {
   bool teacher = n == 1;
-  for (int i = 0; i < n; i++) teacher |= strncmp(settings[i].key, "teacher", 7) == 0 && *settings[i].text;
+  static const char *const sources[] = {"teacher", "teacher_outputs", "through", "generations"};
+  for (int i = 0; i < n; i++)
+    for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
+      teacher |= strcmp(settings[i].key, sources[k]) == 0 && *settings[i].text;
   if (!teacher) return rt_fail(RT_E_ARGUMENT, "distill needs teachers, as in teachers: [teacher]");
   return check(settings, n);
 }

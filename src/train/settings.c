@@ -43,6 +43,12 @@ static const rt_option table[] = {
      "auto: the student's"},
     {"teacher_mode", RT_OPT_CHOICE, FIELD(teacher_mode), "eval", 0, 0, "eval|train",
      "train: its batch norms use the batch's statistics, and its dropout drops"},
+    {"through", RT_OPT_TEXT, FIELD(through), "", 0, 0, NULL,
+     "models that are trained on the way, each from the one before it, the student last, as in \"resnet32;resnet20\"; "
+     "same "
+     "is the student's"},
+    {"generations", RT_OPT_INT, FIELD(generations), "1", 1, 31, NULL,
+     "born again: so many students one after the other, each learns from the one before it"},
     {"teacher_outputs", RT_OPT_TEXT, FIELD(teacher_outputs), "", 0, 0, NULL,
      "file (.npz …) of what a teacher said that can't run here: logits, ids of the samples, layers by name"},
     {"cache_teacher", RT_OPT_TEXT, FIELD(cache_teacher), "", 0, 0, NULL,
@@ -103,7 +109,9 @@ static const char *const free_settings[] = {"out",      "resume", "cache_teacher
                                             "log_steps"};
 
 /* Lists, whose elements may be given one by one. */
-static const struct { const char *name, *one, *join; } lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}};
+static const struct {
+  const char *name, *one, *join;
+} lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}, {"through", "through", ";"}};
 
 int rt_train_setting_count(void) { return (int)(sizeof table / sizeof *table) - 1; }
 
@@ -240,7 +248,7 @@ static rt_status resolve_seeds(rt_train_settings *o, rt_arena *arena) {
   return s;
 }
 
-static rt_status resolve_losses(rt_train_settings *o, rt_arena *arena) {
+static rt_status resolve_losses(rt_train_settings *o, bool teachers, rt_arena *arena) {
   bool smooth = o->label_smoothing > 0;
   if (strcmp(o->losses, "auto") != 0)
     return smooth ? rt_fail(RT_E_ARGUMENT,
@@ -249,7 +257,7 @@ static rt_status resolve_losses(rt_train_settings *o, rt_arena *arena) {
                             o->label_smoothing, o->label_smoothing)
                   : RT_OK;
   const char *hard = smooth ? rt_arena_text(arena, "label_smoothing=%.9g", o->label_smoothing) : "";
-  if (!*o->teacher && !*o->teacher_outputs)
+  if (!teachers)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s", smooth ? ":" : "", hard);
   else if (*o->alpha)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s kd:temperature=4", smooth ? ":" : "", hard);
@@ -259,7 +267,7 @@ static rt_status resolve_losses(rt_train_settings *o, rt_arena *arena) {
   return hard && o->losses ? RT_OK : RT_E_MEMORY;
 }
 
-rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt_arena *arena) {
+rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, bool teachers, rt_arena *arena) {
   double images = (double)o->batch / 128, lr = 0.1 * images, decay = 0.05;
   if (o->optimizer == RT_OPTIMIZER_SGD)
     decay = 5e-4;
@@ -269,7 +277,7 @@ rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt
   if (s == RT_OK) s = resolve("weight_decay", &o->weight_decay, decay, false, arena);
   if (s == RT_OK) s = rt_views_check((rt_tta)o->tta, data->height, data->width);
   if (s == RT_OK) s = resolve_seeds(o, arena);
-  if (s == RT_OK) s = resolve_losses(o, arena);
+  if (s == RT_OK) s = resolve_losses(o, teachers, arena);
   if (strcmp(o->augment, "auto") == 0) o->augment = *data->augment ? data->augment : "none";
   if (o->precision == RT_PRECISION_AUTO) o->precision = rt_cpu_get()->bf16 ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
   if (o->teacher_precision == RT_PRECISION_AUTO) o->teacher_precision = o->precision;

@@ -122,7 +122,7 @@ rt_status rt_teachers_open(rt_trainer *t) {
   rt_objective *o = &t->objective;
   rt_status s = RT_OK;
   double sum = 0;
-  for (const char *p = t->o.teacher; *p && s == RT_OK; p += *p == ';') {
+  for (const char *p = t->from ? t->from : t->o.teacher; *p && s == RT_OK; p += *p == ';') {
     size_t n = strcspn(p, ";");
     if (n) s = open_one(t, p, n);
     p += n;

@@ -8,22 +8,25 @@
 
 /* ---- settings and data ---- */
 
-static rt_status read_settings(rt_trainer *t, const rt_pair *settings, int n) {
-  rt_train_settings *o = &t->o;
+static rt_status read_settings(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
   char config[RT_RUN_PATH];
-  rt_status s = rt_settings_parse(o, settings, n, &t->arena);
+  rt_status s = rt_settings_parse(o, settings, n, arena);
   if (s != RT_OK) return s;
   if (o->resume) {
     if (!*o->out) return rt_fail(RT_E_ARGUMENT, "train: resume needs out, the directory of the run that is to go on");
     snprintf(config, sizeof config, "%s/config.json", o->out);
-    if (access(config, F_OK) == 0) s = rt_settings_resume(o, config, settings, n, &t->arena);
+    if (access(config, F_OK) == 0) s = rt_settings_resume(o, config, settings, n, arena);
   }
   if (s != RT_OK) return s;
   if (!*o->model) return rt_fail(RT_E_ARGUMENT, "train: model is missing: which, as in resnet20");
-  if (!*o->data) return rt_fail(RT_E_ARGUMENT, "train: data is missing: a data set, as in fashion-mnist");
+  return *o->data ? RT_OK : rt_fail(RT_E_ARGUMENT, "train: data is missing: a data set, as in fashion-mnist");
+}
+
+static rt_status open_model(rt_trainer *t) {
+  const rt_train_settings *o = &t->o;
   size_t length = strcspn(o->model, ":");
   snprintf(t->model, sizeof t->model, "%.*s", (int)(length < sizeof t->model ? length : sizeof t->model - 1), o->model);
-  s = rt_student_open(t);
+  rt_status s = rt_student_open(t);
   return s == RT_OK && o->threads ? rt_set_threads((int)o->threads) : s;
 }
 
@@ -64,7 +67,7 @@ static rt_status open_data(rt_trainer *t) {
   if (s == RT_OK) s = check_values(t->data);
   if (s != RT_OK) return s;
   rt_data_describe(t->data, &t->info);
-  s = rt_settings_resolve(o, &t->info, &t->arena);
+  s = rt_settings_resolve(o, &t->info, t->from || *o->teacher || *o->teacher_outputs, &t->arena);
   const char *colon = t->student ? NULL : strchr(o->model, ':');
   t->model_options = rt_arena_text(&t->arena, "classes=%lld%s%s", (long long)t->info.classes, colon ? " " : "",
                                    colon ? colon + 1 : "");
@@ -160,8 +163,8 @@ static rt_status test(rt_trainer *t, rt_train_report *report) {
   return s;
 }
 
-static rt_status run(rt_trainer *t, const rt_pair *settings, int n, rt_train_report *report) {
-  rt_status s = read_settings(t, settings, n);
+static rt_status run(rt_trainer *t, rt_train_report *report) {
+  rt_status s = open_model(t);
   if (s == RT_OK) s = open_data(t);
   if (s == RT_OK) s = rt_objective_open(t);
   if (s == RT_OK) s = rt_train_build(t);
@@ -199,21 +202,34 @@ static void release(rt_trainer *t) {
   rt_arena_release(&t->arena);
 }
 
+rt_status rt_train_one(const rt_train_settings *o, const char *from, rt_listener *listen, void *context,
+                       rt_train_report *report) {
+  rt_trainer t = {.o = *o, .from = from, .run.log = -1, .state.best_epoch = -1, .listen = listen, .context = context};
+  *report = (rt_train_report){0};
+  t.began = rt_now();
+  rt_status s = run(&t, report);
+  release(&t);
+  return s;
+}
+
 rt_status rt_train(const rt_pair *settings, int n, rt_listener *listen, void *context, rt_train_report *report) {
-  rt_trainer t = {.run.log = -1, .state.best_epoch = -1, .listen = listen, .context = context};
+  rt_arena arena = {0};
+  rt_train_settings o = {0};
   rt_train_report unwanted;
   if (!report) report = &unwanted;
   *report = (rt_train_report){0};
-  t.began = rt_now();
-  rt_status s = run(&t, settings, n, report);
-  release(&t);
+  rt_status s = read_settings(&o, settings, n, &arena);
+  if (s == RT_OK)
+    s = rt_chain_wanted(&o) ? rt_train_chain(&o, listen, context, report)
+                            : rt_train_one(&o, NULL, listen, context, report);
+  rt_arena_release(&arena);
   return s;
 }
 
 /* ---- in words ---- */
 
-static rt_status explain(rt_trainer *t, const rt_pair *settings, int n, rt_strbuf *text) {
-  rt_status s = read_settings(t, settings, n);
+static rt_status explain(rt_trainer *t, rt_strbuf *text) {
+  rt_status s = open_model(t);
   if (s == RT_OK) s = open_data(t);
   if (s == RT_OK) s = rt_objective_open(t);
   if (s == RT_OK) s = rt_train_build(t);
@@ -223,11 +239,20 @@ static rt_status explain(rt_trainer *t, const rt_pair *settings, int n, rt_strbu
   return text->failed ? RT_E_MEMORY : RT_OK;
 }
 
-rt_status rt_train_explain(const rt_pair *settings, int n, char **out) {
-  rt_trainer t = {.run.log = -1};
-  rt_strbuf text = {0};
-  rt_status s = explain(&t, settings, n, &text);
+rt_status rt_explain_one(const rt_train_settings *o, const char *from, rt_strbuf *text) {
+  rt_trainer t = {.o = *o, .from = from, .run.log = -1};
+  rt_status s = explain(&t, text);
   release(&t);
+  return s;
+}
+
+rt_status rt_train_explain(const rt_pair *settings, int n, char **out) {
+  rt_arena arena = {0};
+  rt_train_settings o = {0};
+  rt_strbuf text = {0};
+  rt_status s = read_settings(&o, settings, n, &arena);
+  if (s == RT_OK) s = rt_chain_wanted(&o) ? rt_chain_explain(&o, &text) : rt_explain_one(&o, NULL, &text);
+  rt_arena_release(&arena);
   if (s != RT_OK) rt_strbuf_release(&text);
   *out = text.text;
   return s;

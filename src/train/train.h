@@ -16,6 +16,7 @@
  *   state.c      counters, to and from the checkpoint
  *   news.c       what is told to the listener, to metrics.jsonl and to TensorBoard
  *   loop.c       steps and epochs
+ *   chain.c      runs that follow one another, each network the teacher of the next
  *   train.c      rt_train: all of it in order */
 #ifndef RT_TRAIN_TRAIN_H
 #define RT_TRAIN_TRAIN_H
@@ -39,8 +40,8 @@ typedef struct rt_train_settings {
   const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
       *schedules;
   int alpha_is, teacher_precision, teacher_mode;
-  const char *cache_teacher, *teacher_outputs;
-  int64_t cache_top, draws, epochs, batch, accumulate;
+  const char *cache_teacher, *teacher_outputs, *through;
+  int64_t cache_top, generations, draws, epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
   double momentum, label_smoothing, clip, ema;
@@ -62,7 +63,7 @@ rt_status rt_settings_parse(rt_train_settings *o, const rt_pair *settings, int n
 /* Those of a run that goes on: from its config.json where there is one, else as given. Given ones must agree with it. */
 rt_status rt_settings_resume(rt_train_settings *o, const char *config, const rt_pair *settings, int n, rt_arena *arena);
 /* After the data set is known: what depends on it. */
-rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, rt_arena *arena);
+rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, bool teachers, rt_arena *arena);
 rt_status rt_settings_save(const rt_train_settings *o, const char *path);
 /* A number that is one: after rt_settings_resolve none is "auto". */
 double rt_settings_number(const char *text);
@@ -178,7 +179,8 @@ typedef struct rt_fed_list {
 typedef struct rt_trainer {
   rt_arena arena;
   rt_train_settings o;
-  char model[64]; /* name, and its options */
+  const char *from; /* file of the teacher that a chain made; NULL: those that the settings name */
+  char model[64];   /* name, and its options */
   const char *model_options;
   rt_file *student_file; /* of a student that comes as a graph; else NULL */
   struct rt_onnx *student;
@@ -328,6 +330,19 @@ rt_status rt_train_restore(rt_trainer *t, bool *found);
 
 /* Until the last epoch, patience or the listener ends it. */
 rt_status rt_train_loop(rt_trainer *t, bool *stopped_early);
+
+/* ---- train.c ---- */
+
+/* A run with these settings, which aren't resolved yet; `from` is its teacher where a chain made one, else NULL. */
+rt_status rt_train_one(const rt_train_settings *o, const char *from, rt_listener *listen, void *context,
+                       rt_train_report *report);
+rt_status rt_explain_one(const rt_train_settings *o, const char *from, rt_strbuf *text);
+
+/* ---- chain.c ---- */
+
+bool rt_chain_wanted(const rt_train_settings *o);
+rt_status rt_train_chain(const rt_train_settings *o, rt_listener *listen, void *context, rt_train_report *report);
+rt_status rt_chain_explain(const rt_train_settings *o, rt_strbuf *text);
 
 /* ---- news.c: also to metrics.jsonl and TensorBoard ---- */
 

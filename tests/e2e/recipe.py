@@ -131,7 +131,7 @@ for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
     (TMP / f"cifar/{name}.bin").write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072 for i in range(1200)))
 told = run("run", "recipes/cifar10-resnet56-students.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth",
            "--set", f"data.path={TMP}/cifar")
-check(told.returncode == 0 and "43 stages" in told.stdout and "30 epochs of 5000 images" in told.stdout, f"students: {told.stderr}")
+check(told.returncode == 0 and "43 stages" in told.stdout and "20 epochs of 5000 images" in told.stdout, f"students: {told.stderr}")
 refuses(2, "resnet56.th", "run", "recipes/cifar10-resnet56-students.yaml", "--dry-run")
 
 # Killed again and again, it ends with the same bits.

@@ -1,0 +1,129 @@
+/* Kinds of distillation that are more than one teacher and one student: chains, deep supervision, peers. */
+#include "data_dir.h"
+#include "runs.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
+
+static rt_status train(const char *name, rt_listener *listen, void *context, ...) {
+  const rt_pair base[] = {{"model", "resnet8:width=4"},
+                          {"data", "synthetic"},
+                          {"data_options", "shape=1,8,8 images=150 test_images=20 noise=24"},
+                          {"augment", "flip"},
+                          {"batch", "32"},
+                          {"epochs", "2"},
+                          {"lr", "0.02"},
+                          {"precision", "fp32"},
+                          {"threads", "1"},
+                          {"out", data_dir_path(name)}};
+  va_list more;
+  va_start(more, context);
+  rt_status s = run_train(base, 10, listen, context, NULL, more);
+  va_end(more);
+  return s;
+}
+
+static int make(void **state) {
+  (void)state;
+  data_dir_make();
+  return 0;
+}
+
+static int clean(void **state) {
+  (void)state;
+  data_dir_remove();
+  return 0;
+}
+
+static const char *model_of(const char *run) {
+  static char path[1100];
+  snprintf(path, sizeof path, "%s/model.best.pth", data_dir_path(run));
+  return path;
+}
+
+static void same_bits(const char *a, const char *b) {
+  static const char *const tensor[] = {"conv1.weight", "layer2.0.conv2.weight", "linear.weight", "bn1.running_var"};
+  for (size_t i = 0; i < sizeof tensor / sizeof *tensor; i++) {
+    double apart =
+        run_apart(data_dir_path(a), "model.last.pth", tensor[i], data_dir_path(b), "model.last.pth", tensor[i]);
+    if (apart != 0) fail_msg("%s of %s and %s are %g apart", tensor[i], a, b, apart);
+  }
+}
+
+/* ---- chains ---- */
+
+static bool stop_in_second(void *context, const rt_news *news) {
+  int *begun = context;
+  *begun += news->kind == RT_NEWS_BEGIN;
+  return !(*begun == 2 && news->kind == RT_NEWS_STEP && news->step == 5);
+}
+
+/* Three generations are three runs, each from the one before; stopped in the second, the chain goes on by itself. */
+static void born_again(void **state) {
+  (void)state;
+  int begun = 0;
+  run_good(train("chain", NULL, NULL, "generations", "3", NULL));
+  run_good(train("g1", NULL, NULL, "init_seed", "2", NULL));
+  run_good(train("g2", NULL, NULL, "init_seed", "1", "teacher", model_of("g1"), NULL));
+  run_good(train("g3", NULL, NULL, "teacher", model_of("g2"), NULL));
+  same_bits("chain/1-resnet8", "g1");
+  same_bits("chain/2-resnet8", "g2");
+  same_bits("chain", "g3");
+  run_good(train("broken", stop_in_second, &begun, "generations", "3", NULL));
+  assert_int_equal(access(data_dir_path("broken/model.last.pth"), F_OK), -1);
+  rt_pair go_on[] = {{"out", data_dir_path("broken")}, {"resume", "true"}};
+  run_good(rt_train(go_on, 2, NULL, NULL, NULL));
+  same_bits("chain", "broken");
+}
+
+/* A teacher, an assistant between it and the student, with the same losses all the way. */
+static void assistants(void **state) {
+  (void)state;
+  const char *losses = "cross_entropy kd:weight=0.5,temperature=2";
+  run_good(
+      train("through", NULL, NULL, "teacher", model_of("g1"), "through", "mlp:hidden=16;same", "losses", losses, NULL));
+  run_good(train("t1", NULL, NULL, "teacher", model_of("g1"), "model", "mlp:hidden=16", "init_seed", "2", "losses",
+                 losses, NULL));
+  run_good(train("t2", NULL, NULL, "teacher", model_of("t1"), "init_seed", "1", "losses", losses, NULL));
+  run_good(train("t3", NULL, NULL, "teacher", model_of("t2"), "losses", losses, NULL));
+  same_bits("through", "t3");
+  /* The wide one of its kind, whom nobody teaches, learns from labels alone; the narrow one as it is told. */
+  run_good(train("narrow", NULL, NULL, "through", "resnet8:width=8", "losses", losses, NULL));
+  run_good(train("w1", NULL, NULL, "model", "resnet8:width=8", "init_seed", "1", NULL));
+  run_good(train("w2", NULL, NULL, "teacher", model_of("w1"), "losses", losses, NULL));
+  same_bits("narrow", "w2");
+}
+
+static void chain_refusals(void **state) {
+  (void)state;
+  char *text;
+  run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "generations", "2", "through", "resnet14", NULL),
+           "give one of them");
+  run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "generations", "2", "cache_teacher", "x", NULL), "cache_teacher");
+  assert_int_equal(access(data_dir_path("bad"), F_OK), -1);
+  run_says(RT_E_ARGUMENT, train("chain", NULL, NULL, "generations", "2", NULL), "there is a run already");
+  rt_pair told[] = {{"model", "resnet8:width=4"},
+                    {"data", "synthetic"},
+                    {"data_options", "shape=1,8,8 images=100"},
+                    {"through", "resnet14:width=4;same"}};
+  run_good(rt_train_explain(told, 4, &text));
+  assert_non_null(strstr(text, "chain     resnet14:width=4 → resnet8:width=4 → resnet8:width=4"));
+  assert_non_null(strstr(text, "0.9·kd"));
+  rt_text_free(text);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(born_again), cmocka_unit_test(assistants),
+                                     cmocka_unit_test(chain_refusals)};
+  return cmocka_run_group_tests(tests, make, clean);
+}
