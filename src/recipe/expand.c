@@ -8,7 +8,8 @@
  *     stages: [distill: {as: student, …, losses: [{kd: {temperature: $T}}]}]
  *
  * A stage is made once for every combination of what it depends on, by itself or through the stages it takes models from; so a
- * teacher whose settings mention neither T nor seed is trained once. "temperature.student.T=4.seed=1" is what one is called. */
+ * teacher whose settings mention neither T nor seed is trained once; and what an earlier stage, of this sweep or not, has made with
+ * the same settings is taken from there. "temperature.student.T=4.seed=1" is what one is called. */
 #include "recipe/recipe.h"
 
 #include "base/option.h"

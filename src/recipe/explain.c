@@ -89,9 +89,12 @@ static rt_status explain_training(explanation *e, const rt_stage *stage) {
   sizes own = sizes_of(e, rt_stage_text(stage, "model"));
   if (!own.known) return rt_fail_in(RT_E_ARGUMENT, "%s", stage->name);
   double each = own.seconds * TRAINING_PER_FORWARD;
-  for (int i = 0; i < stage->n_needs; i++) {
-    const rt_stage *of = &e->recipe->stage[stage->needs[i]];
-    if (rt_stage_text(of, "model")) each += sizes_of(e, rt_stage_text(of, "model")).seconds;
+  const char *teachers = rt_stage_text(stage, "teacher");
+  char name[1024];
+  while (teachers && rt_next_element(&teachers, name, sizeof name)) {
+    int i = rt_recipe_find(e->recipe, name);
+    const rt_stage *of = i >= 0 ? &e->recipe->stage[i] : stage;
+    if (of != stage && rt_stage_text(of, "model")) each += sizes_of(e, rt_stage_text(of, "model")).seconds;
   }
   double n = epochs ? strtod(epochs, NULL) : 20, seconds = n * (double)e->info.count[RT_TRAIN] * each;
   e->total += seconds;
@@ -113,7 +116,9 @@ static rt_status explain_stage(explanation *e, int i) {
   const rt_stage *stage = &e->recipe->stage[i];
   rt_status s = RT_OK;
   rt_strbuf_add(&e->text, "%3d %-28s %-8s ", i + 1, stage->name, stage->kind->name);
-  if (trains(stage->kind))
+  if (stage->same_as)
+    rt_strbuf_add(&e->text, "the same as %s", stage->same_as);
+  else if (trains(stage->kind))
     s = explain_training(e, stage);
   else
     rt_strbuf_add(&e->text, "%s", stage->kind->summary);

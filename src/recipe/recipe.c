@@ -248,6 +248,26 @@ static rt_status check_settings(const rt_recipe *recipe, const rt_stage *stage) 
   return s == RT_OK ? s : rt_recipe_fail_in(recipe, stage->place, s);
 }
 
+/* Do both say the same, or leave the same to the table? */
+static bool same_settings(const rt_stage *a, const rt_stage *b) {
+  rt_setting s;
+  for (int i = 0; a->kind->setting(i, &s) == RT_OK; i++) {
+    if (a->kind->is_free && a->kind->is_free(s.name)) continue;
+    const char *own = rt_stage_text(a, s.name), *other = rt_stage_text(b, s.name),
+               *fallback = s.fallback ? s.fallback : "";
+    if (strcmp(own ? own : fallback, other ? other : fallback) != 0) return false;
+  }
+  return true;
+}
+
+/* A point of a sweep that an earlier stage is too isn't made again. */
+static void find_same(const rt_recipe *recipe, rt_stage *stage) {
+  for (int i = 0; stage->sweep && !stage->same_as && i < recipe->n; i++) {
+    const rt_stage *other = &recipe->stage[i];
+    if (other->kind == stage->kind && same_settings(stage, other)) stage->same_as = rt_stage_file(other);
+  }
+}
+
 rt_status rt_recipe_finish_stage(rt_recipe *recipe, rt_stage *stage) {
   if (rt_recipe_find(recipe, stage->name) >= 0)
     return rt_recipe_fail(recipe, stage->place, RT_E_ARGUMENT,
@@ -258,6 +278,7 @@ rt_status rt_recipe_finish_stage(rt_recipe *recipe, rt_stage *stage) {
     if (setting) s = refer(recipe, stage, setting);
   }
   if (s != RT_OK) return s;
+  find_same(recipe, stage);
   rt_stage *to = rt_recipe_add(recipe);
   if (!to) return RT_E_MEMORY;
   *to = *stage;

@@ -58,7 +58,8 @@ struct rt_stage {
   int n;
   int *needs; /* stages before it whose models it takes */
   int n_needs;
-  const char *sweep, *part;            /* of a point of a sweep: which, and the stage's name in it; else NULL */
+  const char *sweep, *part; /* of a point of a sweep: which, and the stage's name in it; else NULL */
+  const char *same_as;      /* an earlier stage with these settings, which makes this one's model; else NULL */
   rt_pair variable[RT_MOST_VARIABLES]; /* their values; "seed" is one of them */
   int n_variables;
 };
@@ -71,6 +72,8 @@ struct rt_recipe {
   int n, capacity;
 };
 
+/* Under which name its files are. */
+static inline const char *rt_stage_file(const rt_stage *stage) { return stage->same_as ? stage->same_as : stage->name; }
 /* The text of a setting, or NULL. */
 const char *rt_stage_text(const rt_stage *stage, const char *name);
 /* Append a stage; NULL without memory. */

@@ -27,7 +27,7 @@ const char *rt_stage_run_text(const rt_stage_run *run, const char *name) {
 }
 
 const char *rt_stage_model(const rt_recipe_run *run, const rt_stage *stage, char buffer[RT_RECIPE_PATH]) {
-  return rt_recipe_path(run, buffer, "%s.%s", stage->name, stage->kind->extension);
+  return rt_recipe_path(run, buffer, "%s.%s", rt_stage_file(stage), stage->kind->extension);
 }
 
 static void tell(rt_recipe_run *run, const char *text) {
@@ -130,6 +130,11 @@ static rt_status make_stage(rt_recipe_run *run, bool *going) {
   const rt_stage *stage = &run->recipe->stage[run->at];
   char hash[32], path[RT_RECIPE_PATH];
   cJSON *old;
+  *going = true;
+  if (stage->same_as) {
+    rt_recipe_say(run, "the same as %s", stage->same_as);
+    return RT_OK;
+  }
   snprintf(hash, sizeof hash, "%016" PRIx64, rt_stage_hash(run->recipe, stage));
   rt_status s = rt_record_read(run, stage->name, &old);
   if (s != RT_OK) return s;
@@ -137,7 +142,6 @@ static rt_status make_stage(rt_recipe_run *run, bool *going) {
   bool there = !stage->kind->extension || access(rt_stage_model(run, stage, path), F_OK) == 0;
   bool done = same && there && !stage->kind->always && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(old, "done"));
   cJSON_Delete(old);
-  *going = true;
   if (done) {
     tell(run, "done before");
     return RT_OK;

@@ -28,8 +28,9 @@ static double number(const cJSON *o, const char *key) {
 typedef struct point {
   double top1[MOST_SEEDS], loss[MOST_SEEDS], ece[MOST_SEEDS], gain[MOST_SEEDS];
   const char *seed[MOST_SEEDS];
-  int n, gains; /* of those seeds that the baseline has too */
-  cJSON *first; /* record of its first seed */
+  int n, gains;     /* of those seeds that the baseline has too */
+  int wins, losses; /* of all of them: images right here and wrong there, and the reverse */
+  cJSON *first;     /* record of its first seed */
 } point;
 
 static const char *value_of(const rt_stage *stage, const char *variable) {
@@ -53,20 +54,41 @@ static const rt_stage *find_baseline(const rt_stage_run *r, const rt_stage *stag
   return NULL;
 }
 
-static rt_status add_gain(const rt_stage_run *r, const rt_stage *stage, point *p) {
+static const cJSON *test_of(const cJSON *record) {
+  return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(record, "result"), "test");
+}
+
+static int digit(char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
+
+/* Of bits in hexadecimal: how many are set in a and not in b. */
+static int only(const char *a, const char *b) {
+  int n = 0;
+  for (; a && b && *a && *b; a++, b++) n += __builtin_popcount((unsigned)(digit(*a) & ~digit(*b) & 15));
+  return n;
+}
+
+static const char *right_of(const cJSON *test) {
+  return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(test, "right"));
+}
+
+static rt_status add_gain(const rt_stage_run *r, const rt_stage *stage, const cJSON *own, point *p) {
   const rt_stage *baseline = find_baseline(r, stage);
   cJSON *record = NULL;
-  rt_status s = baseline ? rt_record_read(r->all, baseline->name, &record) : RT_OK;
-  const cJSON *test = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(record, "result"), "test");
-  if (test) p->gain[p->gains++] = p->top1[p->n - 1] - number(test, "top1");
+  rt_status s = baseline ? rt_record_read(r->all, rt_stage_file(baseline), &record) : RT_OK;
+  const cJSON *test = test_of(record);
+  if (test) {
+    p->gain[p->gains++] = number(own, "top1") - number(test, "top1");
+    p->wins += only(right_of(own), right_of(test));
+    p->losses += only(right_of(test), right_of(own));
+  }
   cJSON_Delete(record);
   return s;
 }
 
-static rt_status add_record(const rt_recipe_run *run, const rt_stage *stage, point *p) {
+static rt_status add_record(const rt_stage_run *r, const rt_stage *stage, point *p) {
   cJSON *record;
-  rt_status s = rt_record_read(run, stage->name, &record);
-  const cJSON *test = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(record, "result"), "test");
+  rt_status s = rt_record_read(r->all, rt_stage_file(stage), &record);
+  const cJSON *test = test_of(record);
   if (s == RT_OK && (!test || p->n == MOST_SEEDS))
     s = rt_fail(RT_E_FORMAT, "%s: its record has no accuracy", stage->name);
   if (s == RT_OK) {
@@ -76,6 +98,7 @@ static rt_status add_record(const rt_recipe_run *run, const rt_stage *stage, poi
     const char *seed = value_of(stage, "seed");
     p->seed[p->n++] = seed ? seed : "";
   }
+  if (s == RT_OK) s = add_gain(r, stage, test, p);
   if (s == RT_OK && !p->first)
     p->first = record;
   else
@@ -93,11 +116,15 @@ static void write_point(const rt_stage *stage, const point *p, cJSON *points) {
   cJSON_AddItemToObject(o, "top1", rt_statistics(p->top1, p->n));
   cJSON_AddItemToObject(o, "loss", rt_statistics(p->loss, p->n));
   cJSON_AddItemToObject(o, "ece", rt_statistics(p->ece, p->n));
-  if (p->gains) cJSON_AddItemToObject(o, "gain", rt_statistics(p->gain, p->gains));
+  if (p->gains) {
+    cJSON_AddItemToObject(o, "gain", rt_statistics(p->gain, p->gains));
+    cJSON_AddNumberToObject(o, "wins", p->wins);
+    cJSON_AddNumberToObject(o, "losses", p->losses);
+  }
   cJSON_AddItemToObject(o, "seeds", cJSON_CreateStringArray(p->seed, p->n));
   const cJSON *result = cJSON_GetObjectItemCaseSensitive(p->first, "result");
   cJSON_AddNumberToObject(o, "parameters", number(result, "parameters"));
-  const cJSON *entropy = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(result, "test"), "entropy");
+  const cJSON *entropy = cJSON_GetObjectItemCaseSensitive(test_of(p->first), "entropy");
   if (entropy) cJSON_AddItemToObject(o, "entropy", cJSON_Duplicate(entropy, true));
   cJSON_AddItemToArray(points, o);
 }
@@ -116,9 +143,7 @@ static rt_status run(rt_stage_run *r, bool *going) {
     point p = {.n = 0};
     for (int k = i; k < r->stage->n_needs && s == RT_OK; k++) {
       const rt_stage *other = &recipe->stage[r->stage->needs[k]];
-      if (!same_point(stage, other)) continue;
-      s = add_record(r->all, other, &p);
-      if (s == RT_OK) s = add_gain(r, other, &p);
+      if (same_point(stage, other)) s = add_record(r, other, &p);
     }
     if (s == RT_OK) write_point(stage, &p, points);
     cJSON_Delete(p.first);

@@ -28,6 +28,11 @@ static const char *text_of(const cJSON *o, const char *key) {
   return cJSON_IsString(item) ? item->valuestring : "";
 }
 
+static double number_of(const cJSON *o, const char *key) {
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+  return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
 /* ---- metrics.jsonl ---- */
 
 static bool is_event(const cJSON *line, const char *event) { return strcmp(text_of(line, "event"), event) == 0; }
@@ -39,7 +44,23 @@ static void thin(cJSON *steps) {
     if (i % k && i != n - 1) cJSON_DeleteItemFromArray(steps, i);
 }
 
-/* {"begin": line, "steps": [line…], "epochs": [line…], "end": line, "notes": [text…]} */
+/* What steps say of an epoch, as its mean: the norm of the gradients. Both lists are in order. */
+static void average(cJSON *epochs, const cJSON *steps) {
+  const cJSON *step = steps->child;
+  cJSON *epoch;
+  cJSON_ArrayForEach(epoch, epochs) {
+    double sum = 0, at = number_of(epoch, "epoch");
+    int n = 0;
+    for (; step && number_of(step, "epoch") <= at; step = step->next) {
+      if (number_of(step, "epoch") < at || !cJSON_HasObjectItem(step, "grad_norm")) continue;
+      sum += number_of(step, "grad_norm");
+      n++;
+    }
+    if (n) cJSON_AddNumberToObject(epoch, "grad_norm", sum / n);
+  }
+}
+
+/* {"begin": line, "steps": [line…], "epochs": [line…], "end": line} */
 static rt_status read_metrics(const char *path, cJSON **out) {
   rt_map map;
   *out = NULL;
@@ -64,6 +85,7 @@ static rt_status read_metrics(const char *path, cJSON **out) {
       cJSON_Delete(line);
   }
   rt_map_close(&map);
+  average(epochs, steps);
   thin(steps);
   *out = o;
   return RT_OK;

@@ -93,6 +93,7 @@ static rt_status run_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_
   if (s == RT_OK) s = rt_plan_run(t->train_plan, f.feed, f.n);
   if (s == RT_OK) s = scalar(t->train_plan, "loss", &value);
   if (s == RT_OK) s = scalar(t->train_plan, "finite", &finite);
+  if (s == RT_OK) s = scalar(t->train_plan, "grad_norm", &t->grad_norm);
   if (s == RT_OK && finite == 0) return rt_train_diagnose(t, &f, value);
   *loss += value * (double)n;
   if (s == RT_OK) s = read_terms(t, (double)n / (double)b->n);

@@ -146,12 +146,14 @@ rt_status rt_news_step(rt_trainer *t, double loss) {
   cJSON_AddNumberToObject(o, "epoch_loss", news.loss);
   cJSON_AddNumberToObject(o, "epoch_accuracy", news.accuracy);
   cJSON_AddNumberToObject(o, "lr", news.lr);
+  cJSON_AddNumberToObject(o, "grad_norm", t->grad_norm);
   cJSON_AddNumberToObject(o, "images_per_second", news.images_per_second);
   add_terms(o, t);
   rt_status s = publish(t, &news, o);
   if (s == RT_OK) s = rt_events_scalar(t->events, "train/loss", t->state.step, loss);
   for (int i = 0; i < t->objective.outputs && s == RT_OK; i++)
     s = rt_events_scalar(t->events, t->objective.output[i], t->state.step, t->objective.value[i]);
+  if (s == RT_OK) s = rt_events_scalar(t->events, "train/grad_norm", t->state.step, t->grad_norm);
   return s == RT_OK ? rt_events_scalar(t->events, "train/lr", t->state.step, news.lr) : s;
 }
 

@@ -201,6 +201,7 @@ typedef struct rt_trainer {
   rt_train_state state;
   int64_t steps, epoch_steps; /* of the whole run, of an epoch */
   double lr;                  /* that the schedule multiplies */
+  double grad_norm;           /* of the last step, before clipping */
   double rate;                /* images/s lately */
   double began;               /* rt_now() when state.seconds was 0 */
   double epoch_time;          /* seconds of this epoch's steps, and their images, since the process began */

@@ -225,6 +225,7 @@ static const struct {
   double value;
 } golden[] = {
     {{"kd:temperature=4"}, NULL, 3.638418527},
+    {{"kd:temperature=4,t2=false"}, NULL, 3.638418527 / 16},
     {{"soft_cross_entropy:temperature=4"}, NULL, 27.459299301},
     {{"dkd:temperature=4,alpha=1,beta=0"}, NULL, 0.344785484},
     {{"dkd:temperature=4,alpha=0,beta=1"}, NULL, 4.118015672},
