@@ -15,7 +15,7 @@ static int run(const char *const *arguments, int n) {
   (void)arguments;
   (void)n;
   if (!training_given("teacher") && !training_given("teacher_outputs") && !training_given("through") &&
-      !training_given("generations") && !training_given("resume"))
+      !training_given("generations") && !training_given("peers") && !training_given("resume"))
     return complain_usage("distill: --teacher is missing: whom does the student learn from? A file, as in --teacher "
                           "resnet56.pth");
   return explain ? training_explain() : training_run("distill");

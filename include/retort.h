@@ -317,7 +317,8 @@ typedef enum rt_loss_needs {                      /* bits */
                              RT_LOSS_STUDENT = 1, /* the student's logits */
                              RT_LOSS_TEACHER = 2, /* the teacher's */
                              RT_LOSS_LABELS = 4,
-                             RT_LOSS_LAYERS = 8, /* a layer of each */
+                             RT_LOSS_LAYERS = 8,      /* a layer of each */
+                             RT_LOSS_OWN_LAYERS = 16, /* layers of the student alone */
 } rt_loss_needs;
 
 typedef struct rt_loss_info {

@@ -101,9 +101,14 @@ static rt_value *image(const rt_loss_build *b, const rt_layer *layer, const char
   return NULL;
 }
 
+/* t: NULL for a layer of the student alone. */
 static void add_pair(rt_loss_build *b, rt_loss_pair *pairs, const rt_layer *s, const rt_layer *t) {
-  rt_value *student = image(b, s, "student"), *teacher = image(b, t, "teacher");
+  rt_value *student = image(b, s, "student"), *teacher = t ? image(b, t, "teacher") : NULL;
   if (b->graph->status != RT_OK) return;
+  if (!t) {
+    pairs[b->pairs++] = (rt_loss_pair){s->name, rt_loss_cast(b, student), NULL};
+    return;
+  }
   check_batch(b, student, teacher, s->name);
   pairs[b->pairs++] = (rt_loss_pair){s->name, rt_loss_cast(b, student), detached(b, teacher)};
 }
@@ -114,19 +119,19 @@ static rt_loss_pair *room(const rt_loss_build *b, int n) {
   return pairs;
 }
 
-static void take_all(rt_loss_build *b, const rt_loss_inputs *in) {
-  if (in->student_layers != in->teacher_layers)
+static void take_all(rt_loss_build *b, bool own, const rt_loss_inputs *in) {
+  if (!own && in->student_layers != in->teacher_layers)
     rt_loss_fail(b, RT_E_ARGUMENT,
                  "the student has %d layers to compare and the teacher %d; say which, as in layers=layer2:layer3",
                  in->student_layers, in->teacher_layers);
   rt_loss_pair *pairs = room(b, in->student_layers);
   b->pair = pairs;
   for (int i = 0; pairs && i < in->student_layers && b->graph->status == RT_OK; i++)
-    add_pair(b, pairs, &in->student_layer[i], &in->teacher_layer[i]);
+    add_pair(b, pairs, &in->student_layer[i], own ? NULL : &in->teacher_layer[i]);
 }
 
 /* "layer1:layer1+layer3:layer2" */
-static void take_named(rt_loss_build *b, const char *text, const rt_loss_inputs *in) {
+static void take_named(rt_loss_build *b, const char *text, bool own, const rt_loss_inputs *in) {
   int n = 1;
   for (const char *p = text; (p = strchr(p, '+')); p++) n++;
   rt_loss_pair *pairs = room(b, n);
@@ -141,8 +146,8 @@ static void take_named(rt_loss_build *b, const char *text, const rt_loss_inputs 
     if (colon) *colon = 0; /* one name: the same for both */
     const char *teacher = colon ? colon + 1 : pair;
     const rt_layer *s = find_layer(b, pair, in->student_layer, in->student_layers, "student");
-    const rt_layer *t = s ? find_layer(b, teacher, in->teacher_layer, in->teacher_layers, "teacher") : NULL;
-    if (!t) return;
+    const rt_layer *t = s && !own ? find_layer(b, teacher, in->teacher_layer, in->teacher_layers, "teacher") : NULL;
+    if (!s || (!t && !own)) return;
     add_pair(b, pairs, s, t);
     if (b->graph->status != RT_OK) return;
   }
@@ -152,11 +157,12 @@ void rt_loss_take_inputs(rt_loss_build *b, const rt_loss_row *row, const rt_loss
                          const rt_loss_inputs *in) {
   rt_value *teacher = row->needs & RT_LOSS_TEACHER ? choose_teacher(b, options->from, in) : NULL;
   take_logits(b, row, teacher, in);
-  if (!(row->needs & RT_LOSS_LAYERS) || b->graph->status != RT_OK) return;
+  bool own = (row->needs & RT_LOSS_OWN_LAYERS) != 0;
+  if (!(own || row->needs & RT_LOSS_LAYERS) || b->graph->status != RT_OK) return;
   if (*options->layers)
-    take_named(b, options->layers, in);
+    take_named(b, options->layers, own, in);
   else
-    take_all(b, in);
+    take_all(b, own, in);
   if (b->pairs < row->least_layers)
     rt_loss_fail(b, RT_E_ARGUMENT, "it needs %d pair%s of layers, found %d", row->least_layers,
                  row->least_layers > 1 ? "s" : "", b->pairs);

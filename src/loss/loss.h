@@ -16,8 +16,8 @@ typedef struct rt_loss_options {
 
 /* One layer of each network: N×C×H×W, vectors as N×C×1×1; the batches agree. */
 typedef struct rt_loss_pair {
-  const char *name; /* the student's layer */
-  rt_value *student, *teacher;
+  const char *name;            /* the student's layer */
+  rt_value *student, *teacher; /* teacher: NULL for rows that need the student's own layers alone */
 } rt_loss_pair;
 
 typedef struct rt_loss_build {

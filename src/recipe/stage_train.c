@@ -32,7 +32,7 @@ static rt_status check(const rt_pair *settings, int n) {
 
 static rt_status check_distill(const rt_pair *settings, int n) {
   bool teacher = n == 1;
-  static const char *const sources[] = {"teacher", "teacher_outputs", "through", "generations"};
+  static const char *const sources[] = {"teacher", "teacher_outputs", "through", "generations", "peers"};
   for (int i = 0; i < n; i++)
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
       teacher |= strcmp(settings[i].key, sources[k]) == 0 && *settings[i].text;

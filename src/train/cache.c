@@ -62,7 +62,7 @@ static uint64_t hash_teachers(const rt_trainer *t) {
   for (int k = 0; k < t->objective.teachers; k++) {
     const rt_teacher *one = &t->objective.teacher[k];
     const rt_network_info *n = &one->network->info;
-    if (one->outputs) continue;
+    if (!rt_teacher_runs(t, k)) continue;
     size_t numbers = n->mean ? (size_t)n->channels * sizeof *n->mean : 0;
     h = rt_hash(h, &one->hash, sizeof one->hash);
     h = rt_hash(rt_hash(h, n->model, strlen(n->model) + 1), n->options, strlen(n->options) + 1);

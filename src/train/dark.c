@@ -201,7 +201,7 @@ rt_status rt_dark_knowledge(const rt_trainer *t, rt_network *student) {
   bool pictures = d->dtype == RT_U8 && (d->channels == 1 || d->channels == 3), logits = t->objective.teachers > 0;
   for (int k = 0; k < t->objective.teachers; k++) {
     const rt_teacher *teacher = &t->objective.teacher[k];
-    logits &= teacher->trained && !teacher->outputs && teacher->network->info.classes == d->classes;
+    logits &= teacher->trained && rt_teacher_runs(t, k) && teacher->network->info.classes == d->classes;
   }
   if (!pictures || !logits || !g.n) return RT_OK;
   g.teacher = rt_alloc_array((size_t)(g.n * g.classes), sizeof *g.teacher);

@@ -121,6 +121,11 @@ static void add_networks(const rt_trainer *t, rt_strbuf *out) {
       rt_strbuf_add(out, "teacher   what it said, in %s, weight %g\n", teacher->text, teacher->weight);
       continue;
     }
+    if (teacher->peer) {
+      rt_strbuf_add(out, "peer      %s, %s: %lld parameters, trained along\n", n->model, n->options,
+                    (long long)count_parameters(teacher->network->store, ""));
+      continue;
+    }
     rt_strbuf_add(out, "teacher   %s, %s%s: %lld parameters, %s, %s%s, weight %g\n", n->model, teacher->text,
                   teacher->trained ? "" : " (untrained)", (long long)count_parameters(teacher->network->store, ""),
                   precision_text(t->o.teacher_precision),
@@ -158,6 +163,8 @@ static void add_pairs(const rt_trainer *t, int i, rt_strbuf *out) {
     if (a && b)
       rt_strbuf_add(out, "layers    %s: %s %s of the student, %s %s of the teacher\n", term_name(t, i), a->name,
                     a->shape, b->name, b->shape);
+    else if (a)
+      rt_strbuf_add(out, "layers    %s: %s %s of the student\n", term_name(t, i), a->name, a->shape);
     p += n;
   }
 }

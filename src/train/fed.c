@@ -72,7 +72,7 @@ static rt_status open_outputs(rt_trainer *t, int k) {
 static rt_status open_cached(rt_trainer *t) {
   const rt_data_info *d = &t->info;
   int running = 0;
-  for (int k = 0; k < t->objective.teachers; k++) running += !t->objective.teacher[k].outputs;
+  for (int k = 0; k < t->objective.teachers; k++) running += rt_teacher_runs(t, k);
   if (!running)
     return rt_fail(RT_E_ARGUMENT,
                    "cache_teacher=%s keeps what teachers say, and there is none that runs: name one, as in "
@@ -90,7 +90,7 @@ static rt_status open_cached(rt_trainer *t) {
   rt_value *x = rt_input(g, "x", RT_F32, 4, dim);
   s = rt_graph_status(g);
   for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
-    if (!t->objective.teacher[k].outputs) s = inline_teacher(t, k, g, x);
+    if (rt_teacher_runs(t, k)) s = inline_teacher(t, k, g, x);
   return s == RT_OK ? rt_cache_open(t) : s;
 }
 

@@ -21,23 +21,31 @@ rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits) {
 
 /* ---- the training step ---- */
 
-/* Append the model in training form, fused and in the run's precision; what is tapped of it is marked on the way. */
-static rt_status inline_student(const rt_trainer *t, rt_graph *g, rt_value **logits, rt_layer *taps) {
-  rt_graph *own;
-  rt_status s = rt_graph_new(g->store, &own);
-  if (s != RT_OK) return s;
-  s = rt_train_model(t, own, logits);
-  if (s == RT_OK) s = rt_taps_mark(t, RT_STUDENT, own);
+rt_status rt_train_inline(const rt_trainer *t, int network, rt_graph *own, rt_graph *g, rt_value **logits,
+                          rt_layer *taps) {
+  rt_status s = rt_taps_mark(t, network, own);
   if (s == RT_OK) s = rt_pass_fuse(&own, NULL);
   if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(&own, NULL, RT_BF16);
   rt_value **map = s == RT_OK ? rt_graph_new_map(g, own) : NULL;
   if (s == RT_OK) s = map ? rt_graph_inline(g, own, "", map) : RT_E_MEMORY;
   if (s == RT_OK) {
     *logits = map[rt_find(own, "logits")->id];
-    rt_mark_output(g, "logits", *logits);
-    rt_taps_take(t, RT_STUDENT, own, map, taps);
+    rt_taps_take(t, network, own, map, taps);
   }
   rt_graph_free(own);
+  return s == RT_OK ? rt_graph_status(g) : s;
+}
+
+static rt_status inline_student(const rt_trainer *t, rt_graph *g, rt_value **logits, rt_layer *taps) {
+  rt_graph *own;
+  rt_status s = rt_graph_new(g->store, &own);
+  if (s != RT_OK) return s;
+  s = rt_train_model(t, own, logits);
+  if (s == RT_OK)
+    s = rt_train_inline(t, RT_STUDENT, own, g, logits, taps);
+  else
+    rt_graph_free(own);
+  if (s == RT_OK) rt_mark_output(g, "logits", *logits);
   return s == RT_OK ? rt_graph_status(g) : s;
 }
 
@@ -50,8 +58,8 @@ static rt_status forward(const rt_trainer *t, rt_graph **g) {
   rt_value *image = rt_input(*g, "x", RT_F32, 4, x);
   rt_status s = rt_graph_status(*g);
   for (int k = 0; k < t->objective.teachers && s == RT_OK; k++)
-    s = t->fed.cache && !t->objective.teacher[k].outputs ? rt_fed_inline(t, k, *g, &teacher[k], taps)
-                                                         : rt_teacher_inline(t, k, *g, image, &teacher[k], taps);
+    s = t->fed.cache && rt_teacher_runs(t, k) ? rt_fed_inline(t, k, *g, &teacher[k], taps)
+                                              : rt_teacher_inline(t, k, *g, image, &teacher[k], taps);
   if (s == RT_OK) s = inline_student(t, *g, &logits, taps);
   if (s != RT_OK) return s;
   rt_value *labels = rt_input(*g, "target", t->soft ? RT_F32 : RT_S64, t->soft ? 2 : 1, target);

@@ -87,7 +87,11 @@ rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own) {
   char name[32];
   for (int i = 0; i < o->taps; i++) {
     if (o->tap[i].network != network) continue;
-    rt_value *v = rt_tap_find(own, o->tap[i].layer);
+    const char *layer = o->tap[i].layer;
+    bool peer = network != RT_STUDENT && o->teacher[network].peer; /* its names have its prefix */
+    if (peer) layer = rt_arena_text(&own->arena, "%s%s", o->teacher[network].prefix, layer);
+    rt_value *v = layer ? rt_tap_find(own, layer) : NULL;
+    if (!v && peer) v = rt_tap_find(own, o->tap[i].layer);
     if (!v) return unknown_layer(t, &o->tap[i], own);
     snprintf(name, sizeof name, "tap.%d", i);
     rt_mark_output(own, name, v);
@@ -135,7 +139,26 @@ static void pair_stages(pairing *p, rt_graph *teacher) {
   if (!p->text.length && n && m) add_pair(p, a[n - 1], teacher, b[m - 1]);
 }
 
+/* For rows that take layers of the student alone: the last of every resolution but the last. */
+static rt_status choose_own(pairing *p, const rt_loss_row *row) {
+  rt_value *stage[MOST_STAGES];
+  const char *last = NULL;
+  for (int i = 0, n = find_stages(p->student, stage); i < n; i++) {
+    const char *name = rt_layer_name(p->student, stage[i]);
+    if (!name || strpbrk(name, ":+, ")) continue;
+    if (last) rt_strbuf_add(&p->text, "%s%s", p->text.length ? "+" : "", last);
+    last = name;
+  }
+  if (p->text.failed) return RT_E_MEMORY;
+  return p->text.length ? RT_OK
+                        : rt_fail(RT_E_ARGUMENT,
+                                  "%s: the student has no layers of several resolutions; say which, as in "
+                                  "layers=layer1+layer2",
+                                  row->name);
+}
+
 static rt_status choose_pairs(pairing *p, const rt_loss_row *row) {
+  if (row->needs & RT_LOSS_OWN_LAYERS) return choose_own(p, row);
   rt_graph *teacher = p->t->objective.teacher[0].network->graph;
   if (!row->couples_samples) pair_stages(p, teacher);
   if (!p->text.length) pair_features(p, teacher); /* relations between samples are those of their features */
@@ -201,13 +224,13 @@ static rt_status add_tap(rt_trainer *t, const char *name, size_t length, bool of
 }
 
 /* "layer1:layer1+layer3": the same name for both where there is only one. */
-static rt_status add_taps(rt_trainer *t, const char *pairs) {
+static rt_status add_taps(rt_trainer *t, const char *pairs, bool own) {
   rt_status s = RT_OK;
   for (const char *p = pairs; *p && s == RT_OK; p += *p == '+') {
     size_t n = strcspn(p, "+"), colon = strcspn(p, ":");
     if (colon >= n) colon = n;
     s = add_tap(t, p, colon, true);
-    if (s == RT_OK) s = colon < n ? add_tap(t, p + colon + 1, n - colon - 1, false) : add_tap(t, p, n, false);
+    if (s == RT_OK && !own) s = colon < n ? add_tap(t, p + colon + 1, n - colon - 1, false) : add_tap(t, p, n, false);
     p += n;
   }
   return s;
@@ -218,7 +241,8 @@ static rt_status choose_layers(rt_trainer *t, rt_graph *student, rt_term *term) 
   pairing p = {.t = t, .student = student};
   const char *pairs = term->options->layers;
   rt_status s = RT_OK;
-  if (!*pairs && strcmp(t->o.layers, "auto") != 0) pairs = t->o.layers;
+  bool own = (term->row->needs & RT_LOSS_OWN_LAYERS) != 0;
+  if (!*pairs && !own && strcmp(t->o.layers, "auto") != 0) pairs = t->o.layers;
   if (!*pairs) {
     s = choose_pairs(&p, term->row);
     pairs = s == RT_OK ? rt_arena_text(&t->arena, "%s", p.text.text) : "";
@@ -227,7 +251,7 @@ static rt_status choose_layers(rt_trainer *t, rt_graph *student, rt_term *term) 
   if (s != RT_OK || !pairs) return s != RT_OK ? s : RT_E_MEMORY;
   if (!*term->options->layers)
     term->text = rt_arena_text(&t->arena, "%s%slayers=%s", term->text, strchr(term->text, ':') ? "," : ":", pairs);
-  return term->text ? add_taps(t, pairs) : RT_E_MEMORY;
+  return term->text ? add_taps(t, pairs, own) : RT_E_MEMORY;
 }
 
 static rt_status read_terms(rt_trainer *t) {
@@ -248,7 +272,8 @@ static rt_status read_terms(rt_trainer *t) {
     p += n;
   }
   if (s == RT_OK && o->teachers && !wanted)
-    s = rt_fail(RT_E_ARGUMENT, "train: there is a teacher, and no term of losses=%s learns from it: add one, as in kd",
+    s = rt_fail(RT_E_ARGUMENT,
+                "train: there is a teacher or a peer, and no term of losses=%s learns from it: add one, as in kd",
                 t->o.losses);
   return s;
 }
@@ -274,7 +299,7 @@ static rt_status choose_all_layers(rt_trainer *t) {
   if (s == RT_OK) s = rt_graph_new(store, &student);
   if (s == RT_OK) s = rt_train_model(t, student, &logits);
   for (int i = 0; i < o->terms && s == RT_OK; i++)
-    if (o->term[i].row->needs & RT_LOSS_LAYERS) s = choose_layers(t, student, &o->term[i]);
+    if (o->term[i].row->needs & (RT_LOSS_LAYERS | RT_LOSS_OWN_LAYERS)) s = choose_layers(t, student, &o->term[i]);
   for (int i = 0; i < o->taps && s == RT_OK; i++) {
     rt_tap *tap = &o->tap[i];
     s = look_at(t, tap, tap->network == RT_STUDENT ? student : o->teacher[tap->network].network->graph);
@@ -405,21 +430,73 @@ static rt_value *mean_logits(const rt_trainer *t, rt_graph *g, rt_value *const *
   return sum;
 }
 
+static void alpha_text(const rt_trainer *t, char text[64]) {
+  static const char *const is[] = {"unsaid", "hard", "soft"};
+  text[0] = 0;
+  if (*t->o.alpha || t->o.alpha_is)
+    snprintf(text, 64, "%s%.24s alpha_is=%s", *t->o.alpha ? "alpha=" : "", t->o.alpha, is[t->o.alpha_is]);
+}
+
+/* The terms that look at logits alone, as texts of a peer's: "kd:temperature=1,as=peer1.kd2". */
+static int peer_terms(const rt_objective *o, const rt_teacher *peer, rt_graph *g, const char *term[RT_MOST_TERMS]) {
+  int n = 0;
+  for (int i = 0; i < o->terms; i++) {
+    const rt_term *one = &o->term[i];
+    rt_strbuf text = {0};
+    int same = 1;
+    if (one->row->needs & (RT_LOSS_LAYERS | RT_LOSS_OWN_LAYERS)) continue;
+    for (int k = 0; k < i; k++) same += o->term[k].row == one->row && !*o->term[k].options->as;
+    rt_strbuf_add(&text, "%s:as=%s%s", one->row->name, peer->prefix,
+                  *one->options->as ? one->options->as : one->row->name);
+    if (same > 1 && !*one->options->as) rt_strbuf_add(&text, "%d", same);
+    for (const char *p = one->text + strcspn(one->text, ":,"); *p; p += strcspn(p, ",")) {
+      size_t length = strcspn(++p, ",");
+      if (strncmp(p, "as=", 3) != 0) rt_strbuf_add(&text, ",%.*s", (int)length, p);
+    }
+    term[n] = text.failed ? rt_graph_failed(g, RT_E_MEMORY) : rt_arena_text(&g->arena, "%s", text.text);
+    n += term[n] != NULL;
+    rt_strbuf_release(&text);
+  }
+  return n;
+}
+
+/* What peer k learns from: the labels, the teachers, and the others, the student in its own place. */
+static rt_value *peer_total(const rt_trainer *t, int k, rt_graph *g, rt_value *student, rt_value *const *teacher,
+                            rt_value *labels) {
+  const rt_objective *o = &t->objective;
+  const char *term[RT_MOST_TERMS];
+  rt_value *others[RT_MOST_TEACHERS];
+  char alpha[64];
+  alpha_text(t, alpha);
+  int n = peer_terms(o, &o->teacher[k], g, term);
+  if (!n && g->status == RT_OK)
+    return rt_graph_failed(g, rt_fail(RT_E_ARGUMENT,
+                                      "peers learn by terms that look at logits, and losses=%s has none: add "
+                                      "one, as in kd",
+                                      t->o.losses));
+  memcpy(others, teacher, (size_t)o->teachers * sizeof *others);
+  others[k] = student;
+  rt_loss_inputs in = {.student = teacher[k],
+                       .teacher = mean_logits(t, g, others),
+                       .teachers = others,
+                       .n_teachers = o->teachers,
+                       .labels = labels};
+  return rt_loss(g, term, n, alpha, &in);
+}
+
 rt_value *rt_objective_build(const rt_trainer *t, rt_graph *g, rt_value *student, rt_value *const *teacher,
                              rt_value *labels, const rt_layer *taps) {
   const rt_objective *o = &t->objective;
   const char *term[RT_MOST_TERMS];
   rt_layer layer[2][RT_MOST_TAPS];
   int n[2] = {0, 0};
-  char alpha[64] = "";
+  char alpha[64];
   for (int i = 0; i < o->terms; i++) term[i] = o->term[i].text;
   for (int i = 0; i < o->taps; i++) {
     int side = o->tap[i].network != RT_STUDENT;
     layer[side][n[side]++] = taps[i];
   }
-  static const char *const is[] = {"unsaid", "hard", "soft"};
-  if (*t->o.alpha || t->o.alpha_is)
-    snprintf(alpha, sizeof alpha, "%s%.24s alpha_is=%s", *t->o.alpha ? "alpha=" : "", t->o.alpha, is[t->o.alpha_is]);
+  alpha_text(t, alpha);
   rt_loss_inputs in = {.student = student,
                        .teacher = mean_logits(t, g, teacher),
                        .teachers = teacher,
@@ -429,5 +506,8 @@ rt_value *rt_objective_build(const rt_trainer *t, rt_graph *g, rt_value *student
                        .teacher_layer = layer[1],
                        .student_layers = n[0],
                        .teacher_layers = n[1]};
-  return rt_loss(g, term, o->terms, alpha, &in);
+  rt_value *total = rt_loss(g, term, o->terms, alpha, &in);
+  for (int k = 0; k < o->teachers && total; k++)
+    if (o->teacher[k].peer) total = rt_add(g, total, peer_total(t, k, g, student, teacher, labels));
+  return total;
 }

@@ -49,6 +49,8 @@ static const rt_option table[] = {
      "is the student's"},
     {"generations", RT_OPT_INT, FIELD(generations), "1", 1, 31, NULL,
      "born again: so many students one after the other, each learns from the one before it"},
+    {"peers", RT_OPT_TEXT, FIELD(peers), "", 0, 0, NULL,
+     "models that learn along, from the labels and from all others, as in \"resnet14;same\"; only the student is kept"},
     {"teacher_outputs", RT_OPT_TEXT, FIELD(teacher_outputs), "", 0, 0, NULL,
      "file (.npz …) of what a teacher said that can't run here: logits, ids of the samples, layers by name"},
     {"cache_teacher", RT_OPT_TEXT, FIELD(cache_teacher), "", 0, 0, NULL,
@@ -111,7 +113,7 @@ static const char *const free_settings[] = {"out",      "resume", "cache_teacher
 /* Lists, whose elements may be given one by one. */
 static const struct {
   const char *name, *one, *join;
-} lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}, {"through", "through", ";"}};
+} lists[] = {{"teacher", "teacher", ";"}, {"losses", "loss", " "}, {"through", "through", ";"}, {"peers", "peer", ";"}};
 
 int rt_train_setting_count(void) { return (int)(sizeof table / sizeof *table) - 1; }
 
@@ -248,6 +250,22 @@ static rt_status resolve_seeds(rt_train_settings *o, rt_arena *arena) {
   return s;
 }
 
+/* Mutual learning (Zhang et al. 2018): labels, and the mean over the others of KL from what each says. */
+static const char *mutual_losses(const char *peers, const char *hard, rt_arena *arena) {
+  rt_strbuf text = {0};
+  int n = 0;
+  for (const char *p = peers; *p; p += *p == ';') {
+    size_t length = strcspn(p, ";");
+    n += length > 0;
+    p += length;
+  }
+  rt_strbuf_add(&text, "cross_entropy%s%s", *hard ? ":" : "", hard);
+  for (int i = 1; i <= n; i++) rt_strbuf_add(&text, " kd:from=%d,weight=%.9g,temperature=1", i, 1.0 / n);
+  const char *kept = text.failed ? NULL : rt_arena_text(arena, "%s", text.text);
+  rt_strbuf_release(&text);
+  return kept;
+}
+
 static rt_status resolve_losses(rt_train_settings *o, bool teachers, rt_arena *arena) {
   bool smooth = o->label_smoothing > 0;
   if (strcmp(o->losses, "auto") != 0)
@@ -257,7 +275,9 @@ static rt_status resolve_losses(rt_train_settings *o, bool teachers, rt_arena *a
                             o->label_smoothing, o->label_smoothing)
                   : RT_OK;
   const char *hard = smooth ? rt_arena_text(arena, "label_smoothing=%.9g", o->label_smoothing) : "";
-  if (!teachers)
+  if (!teachers && *o->peers && hard)
+    o->losses = mutual_losses(o->peers, hard, arena);
+  else if (!teachers)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s", smooth ? ":" : "", hard);
   else if (*o->alpha)
     o->losses = rt_arena_text(arena, "cross_entropy%s%s kd:temperature=4", smooth ? ":" : "", hard);

@@ -102,6 +102,37 @@ static rt_status open_outputs(rt_trainer *t) {
   return rt_outputs_open(t, teacher);
 }
 
+/* Those that learn along. */
+static rt_status open_peers(rt_trainer *t) {
+  rt_objective *o = &t->objective;
+  rt_network_options options = rt_teacher_options(t);
+  rt_status s = RT_OK;
+  for (const char *p = t->o.peers; *p && s == RT_OK; p += *p == ';') {
+    while (*p == ' ') p++;
+    size_t n = strcspn(p, ";");
+    bool same = n == 4 && memcmp(p, "same", 4) == 0;
+    if (n && o->teachers == RT_MOST_TEACHERS)
+      s = rt_fail(RT_E_ARGUMENT, "train: more than %d teachers and peers", RT_MOST_TEACHERS);
+    else if (n && same && t->student)
+      s = rt_fail(RT_E_ARGUMENT, "peers=%s: the student is a file; name a model of the table", t->o.peers);
+    else if (n) {
+      rt_teacher *peer = &o->teacher[o->teachers++];
+      *peer = (rt_teacher){
+          .text = same ? t->o.model : rt_arena_text(&t->arena, "%.*s", (int)n, p), .weight = 1, .peer = true};
+      options.model = peer->text;
+      s = peer->text ? rt_network_draw(&options, 0, &peer->network) : RT_E_MEMORY;
+      if (s != RT_OK) s = rt_fail_in(s, "peers");
+    }
+    p += n;
+  }
+  return s;
+}
+
+bool rt_teacher_runs(const rt_trainer *t, int k) {
+  const rt_teacher *one = &t->objective.teacher[k];
+  return !one->outputs && !one->peer;
+}
+
 static rt_status read_weights(rt_trainer *t) {
   rt_objective *o = &t->objective;
   float weight[RT_MOST_TEACHERS], sum = 0;
@@ -128,12 +159,15 @@ rt_status rt_teachers_open(rt_trainer *t) {
     p += n;
   }
   if (s == RT_OK) s = open_outputs(t);
+  if (s == RT_OK) s = open_peers(t);
   if (s == RT_OK && o->teachers) s = read_weights(t);
   for (int i = 0; i < o->teachers; i++) sum += o->teacher[i].weight;
-  for (int i = 0; i < o->teachers && s == RT_OK; i++) {
+  for (int i = 0, peers = 0; i < o->teachers && s == RT_OK; i++) {
     rt_teacher *one = &o->teacher[i];
     one->weight /= sum;
-    one->prefix = o->teachers == 1 ? "teacher." : rt_arena_text(&t->arena, "teacher%d.", i + 1);
+    one->prefix = one->peer          ? rt_arena_text(&t->arena, "peer%d.", ++peers)
+                  : o->teachers == 1 ? "teacher."
+                                     : rt_arena_text(&t->arena, "teacher%d.", i + 1);
     if (!one->prefix) s = RT_E_MEMORY;
   }
   return s;
@@ -193,7 +227,26 @@ static rt_status form(const rt_trainer *t, int k, rt_graph **out) {
   return s;
 }
 
+/* As the student trains, under names of its own in the run's store. */
+static rt_status inline_peer(const rt_trainer *t, int k, rt_graph *g, rt_value **logits, rt_layer *taps) {
+  const rt_teacher *peer = &t->objective.teacher[k];
+  const rt_network_info *n = &peer->network->info;
+  rt_graph *own;
+  rt_status s = rt_graph_new(g->store, &own);
+  if (s != RT_OK) return s;
+  rt_dim dim[] = {rt_symbol(own, "batch"), n->channels, n->height, n->width};
+  rt_value *x = rt_input(own, "x", RT_F32, 4, dim);
+  rt_scope_push(own, rt_arena_text(&own->arena, "%.*s", (int)strlen(peer->prefix) - 1, peer->prefix));
+  rt_mark_output(own, "logits", rt_model(own, n->model, x, n->options));
+  rt_scope_pop(own);
+  s = rt_graph_status(own);
+  if (s == RT_OK) return rt_train_inline(t, k, own, g, logits, taps);
+  rt_graph_free(own);
+  return s;
+}
+
 rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x, rt_value **logits, rt_layer *taps) {
+  if (t->objective.teacher[k].peer) return inline_peer(t, k, g, logits, taps);
   rt_graph *own = NULL;
   rt_status s = form(t, k, &own);
   rt_value **map = s == RT_OK ? rt_graph_new_map(g, own) : NULL;

@@ -112,7 +112,7 @@ static rt_status note_objective(rt_trainer *t) {
     const rt_network_info *n = &teacher->network->info;
     if (teacher->outputs && strcmp(t->o.augment, "none") != 0)
       s = rt_news_note(t, "%s says one thing of an image, however it is augmented", teacher->text);
-    else if (teacher->outputs)
+    else if (!rt_teacher_runs(t, k))
       continue;
     else if (!teacher->trained)
       s = rt_news_note(t, "teacher %s has no weights of a file: what it says is chance", teacher->text);

@@ -40,7 +40,7 @@ typedef struct rt_train_settings {
   const char *teacher, *teacher_model, *teacher_mean, *teacher_std, *losses, *layers, *alpha, *teacher_weights,
       *schedules;
   int alpha_is, teacher_precision, teacher_mode;
-  const char *cache_teacher, *teacher_outputs, *through;
+  const char *cache_teacher, *teacher_outputs, *through, *peers;
   int64_t cache_top, generations, draws, epochs, batch, accumulate;
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
@@ -113,6 +113,7 @@ typedef struct rt_teacher {
   double weight;       /* of its logits in the mean of all */
   uint64_t hash;       /* of its weights */
   bool trained;        /* false: drawn, of the table */
+  bool peer; /* it learns along, from the others, and its weights are in the run's store; `network` is its plan */
 } rt_teacher;
 
 typedef struct rt_term {
@@ -227,11 +228,13 @@ rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path
 /* Those that the settings name, compared with the data. */
 rt_status rt_teachers_open(rt_trainer *t);
 void rt_teachers_close(rt_trainer *t);
+/* Frozen, and computed here: its outputs may be kept. */
+bool rt_teacher_runs(const rt_trainer *t, int k);
 /* How the file of a teacher is opened. */
 rt_network_options rt_teacher_options(const rt_trainer *t);
 /* It learned with another mean and deviation than the data's. */
 bool rt_teacher_normalises(const rt_trainer *t, int k);
-/* Append teacher k in its form and precision, reading images x. */
+/* Append teacher k in its form and precision, reading images x; a peer as it trains. */
 rt_status rt_teacher_inline(const rt_trainer *t, int k, rt_graph *g, rt_value *x, rt_value **logits, rt_layer *taps);
 
 /* ---- fed.c ---- */
@@ -299,6 +302,9 @@ void rt_explain(const rt_trainer *t, rt_strbuf *out);
 rt_status rt_train_build(rt_trainer *t);
 /* The model, its logits from the input "x", marked. */
 rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits);
+/* Append a network that trains, built over the run's store, in the run's precision; what is tapped of it is marked on the way. */
+rt_status rt_train_inline(const rt_trainer *t, int network, rt_graph *own, rt_graph *g, rt_value **logits,
+                          rt_layer *taps);
 /* The forward graph up to its marked "logits" and "loss", fused and in the run's precision. */
 rt_status rt_train_forward(const rt_trainer *t, rt_store *store, rt_graph **out);
 rt_status rt_train_start(rt_trainer *t); /* first weights: drawn, or from the file `init` */

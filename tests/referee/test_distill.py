@@ -113,10 +113,11 @@ def theirs(start, teacher, data, hint):
 
 # ---- ours ----
 
-def ours(work, name, epochs, *more):
-    done = subprocess.run([RETORT, "distill", "--teacher", work / "teacher.safetensors", "--student", "resnet8", "--data",
+def ours(work, name, epochs, *more, teacher=True, lr="0.01"):
+    whom = ["distill", "--teacher", work / "teacher.safetensors", "--init", work / "student.pth"] if teacher else ["distill"]
+    done = subprocess.run([RETORT, *whom, "--student", "resnet8", "--data",
                            f"npz:{work / 'data.npz'}", "--data-options", "test=0", "--validation", "0", "--batch", str(BATCH), "--epochs",
-                           str(epochs), "--init", work / "student.pth", "--lr", "0.01", "--schedule", "1", "--weight-decay", "0", "--augment",
+                           str(epochs), "--lr", lr, "--schedule", "1", "--weight-decay", "0", "--augment",
                            "none", "--precision", "fp32", "--log-steps", "1", "--json", "--out", work / name, *more],
                           capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode:
@@ -135,6 +136,45 @@ def save_teacher(model, work):
         blob += v.tobytes()
     text = json.dumps(header).encode()
     (work / "teacher.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + blob)
+
+
+# ---- peers that learn from each other ----
+
+def first_weights(work):
+    """Those of the student and of its peer, from a run at rate 0."""
+    ours(work, "still", 1, "--peer", "resnet14", teacher=False, lr="0")
+    blob = (work / "still/checkpoint.safetensors").read_bytes()
+    n = int.from_bytes(blob[:8], "little")
+    tensors = {}
+    for k, v in json.loads(blob[8:8 + n]).items():
+        if v.get("dtype") == "F32":
+            count = int(np.prod(v["shape"], dtype=int))
+            tensors[k] = torch.from_numpy(np.frombuffer(blob, np.float32, count, 8 + n + v["data_offsets"][0]).reshape(v["shape"]).copy())
+    return tensors
+
+
+def mutual(work, data):
+    start = first_weights(work)
+    nets = []
+    for name, prefix in (("resnet8", ""), ("resnet14", "peer1.")):
+        net = torch_models.make(name, CLASSES)
+        net.load_state_dict({k: start[prefix + k] for k in net.state_dict() if "num_batches" not in k}, strict=False)
+        nets.append(net.train())
+    sgd = torch.optim.SGD([p for net in nets for p in net.parameters()], lr=0.01, momentum=0.9, nesterov=True)
+    losses = []
+    for x, y in data[:20]:
+        z = [net(x) for net in nets]
+        loss = sum(cross_entropy(z[i], y) + kl_div(log_softmax(z[i], 1), log_softmax(z[1 - i].detach(), 1), log_target=True, reduction="batchmean")
+                   for i in (0, 1))
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    a, b = np.array(ours(work, "mutual", 2, "--peer", "resnet14", teacher=False)[:20]), np.array(losses)
+    apart = np.abs(a - b) / np.abs(b)
+    # Two networks that start from nothing and pull at each other lose digits faster than one with a teacher.
+    expect(len(a) == 20 and apart[:10].max() < 1e-3, f"peers: 10 steps within {apart[:10].max():.1e} of PyTorch's (1e-3)")
+    expect(apart.max() < 1e-2, f"peers: 20 steps within {apart.max():.1e} (1e-2); loss {b[0]:.3f} to {b[-1]:.3f}")
 
 
 # ---- a teacher that runs elsewhere: the lines of docs/teachers.md ----
@@ -176,6 +216,7 @@ def main():
             expect(len(a) == steps, f"{name}: {steps} steps")
             expect(apart[:20].max() < 1e-3, f"{name}: 20 steps within {apart[:20].max():.1e} of PyTorch's (1e-3)")
             expect(apart.max() < 1e-2, f"{name}: {steps} steps within {apart.max():.1e} (1e-2); loss {b[0]:.3f} to {b[-1]:.3f}")
+        mutual(work, data)
         outputs_of_the_page(work)
     print(f"{len(failures)} failed")
     return bool(failures)

@@ -144,6 +144,15 @@ def crd(p, get, T=0.07, images=20):
     return total
 
 
+def deep_supervision(p, get, T=2, alpha=0.3):
+    total, z = 0, soft(p["s"].detach(), T)
+    for n, x in zip("ab", (p["fs0"], p["fs1"])):
+        x = F.conv2d(x, get(f"adapter.deep_supervision.{n}.conv.weight"), padding=1).relu().mean((2, 3))
+        h = F.linear(x, get(f"adapter.deep_supervision.{n}.linear.weight"), get(f"adapter.deep_supervision.{n}.linear.bias"))
+        total += ((1 - alpha) * F.cross_entropy(h, p["y"]) + alpha * T * T * kl(z, soft(h, T))) / 2
+    return total
+
+
 def rkd_distance(p, get):
     def d(x):
         d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
@@ -165,6 +174,7 @@ LOSSES = {
     "jsd": ("beta=0.3", jsd), "reverse_kl": ("temperature=2", lambda p, get: kl(soft(p["s"], 2), soft(p["t"], 2))),
     "hint": ("", hint), "attention_transfer": ("", attention), "sp": ("", sp), "pkt": ("", pkt), "nst": ("", nst),
     "fsp": ("", fsp), "vid": ("", vid), "mgd": ("mask=0", mgd), "crd": ("queue=6,width=4,images=20", crd),
+    "deep_supervision": ("temperature=2,alpha=0.3,width=6", deep_supervision),
     "rkd_distance": ("", rkd_distance), "rkd_angle": ("", rkd_angle),
 }
 

@@ -122,8 +122,85 @@ static void chain_refusals(void **state) {
   rt_text_free(text);
 }
 
+/* ---- deep supervision ---- */
+
+static int tensors(const char *run, const char *file, const char *begin) {
+  rt_file *f = run_file(data_dir_path(run), file);
+  int n = 0;
+  for (int i = 0; i < rt_file_count(f); i++) {
+    rt_file_info info;
+    run_good(rt_file_entry(f, i, &info));
+    n += strncmp(info.name, begin, strlen(begin)) == 0;
+  }
+  rt_file_free(f);
+  return n;
+}
+
+static bool stop_at_3(void *context, const rt_news *news) {
+  (void)context;
+  return !(news->kind == RT_NEWS_STEP && news->step == 3);
+}
+
+/* Heads teach inner layers, are in the checkpoint, and in no model. */
+static void deep(void **state) {
+  (void)state;
+  const char *losses = "cross_entropy deep_supervision:temperature=2,width=8";
+  char *text;
+  run_good(train("plain", NULL, NULL, NULL));
+  run_good(train("deep", NULL, NULL, "losses", losses, NULL));
+  assert_true(run_apart(data_dir_path("plain"), "model.last.pth", "conv1.weight", data_dir_path("deep"),
+                        "model.last.pth", "conv1.weight") > 1e-4);
+  assert_int_equal(tensors("deep", "model.last.pth", ""), tensors("plain", "model.last.pth", ""));
+  assert_int_equal(tensors("deep", "checkpoint.safetensors", "adapter.deep_supervision.layer"), 6);
+  run_good(train("deep2", stop_at_3, NULL, "losses", losses, NULL));
+  run_good(train("deep2", NULL, NULL, "losses", losses, "resume", "true", NULL));
+  same_bits("deep", "deep2");
+  rt_pair told[] = {{"model", "resnet8"},
+                    {"data", "synthetic"},
+                    {"data_options", "shape=1,8,8 images=100"},
+                    {"losses", "cross_entropy deep_supervision"}};
+  run_good(rt_train_explain(told, 4, &text));
+  assert_non_null(strstr(text, "layers    deep_supervision: layer1 16x8x8 of the student"));
+  assert_non_null(strstr(text, "layers    deep_supervision: layer2 32x4x4 of the student"));
+  assert_null(strstr(text, "deep_supervision: layer3"));
+  rt_text_free(text);
+  run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "model", "mlp:hidden=8", "losses", "deep_supervision", NULL),
+           "layers=layer1+layer2");
+  run_says(RT_E_UNKNOWN, train("bad", NULL, NULL, "losses", "deep_supervision:layers=layer9", NULL), "layer9");
+}
+
+/* ---- peers ---- */
+
+/* The sum of what is learned, by all. */
+static bool sums_up(void *context, const rt_news *news) {
+  (void)context;
+  (void)news;
+  return true;
+}
+
+static void peers(void **state) {
+  (void)state;
+  const char *alone = "cross_entropy kd:from=1,weight=0";
+  run_good(train("mutual", sums_up, NULL, "peers", "mlp:hidden=16;same", NULL));
+  run_good(train("mutual2", stop_at_3, NULL, "peers", "mlp:hidden=16;same", NULL));
+  run_good(train("mutual2", NULL, NULL, "peers", "mlp:hidden=16;same", "resume", "true", NULL));
+  same_bits("mutual", "mutual2");
+  assert_int_equal(tensors("mutual", "model.last.pth", ""), tensors("plain", "model.last.pth", ""));
+  assert_int_equal(tensors("mutual", "checkpoint.safetensors", "peer1."), 4);
+  assert_true(tensors("mutual", "checkpoint.safetensors", "peer2.layer3") > 0);
+  /* A student that doesn't listen is alone among its peers, and those that do come near to it. */
+  run_good(train("deaf", NULL, NULL, "peers", "same", "losses", alone, NULL));
+  same_bits("deaf", "plain");
+  run_good(
+      train("led", NULL, NULL, "peers", "same", "teacher", model_of("plain"), "losses", "kd:from=1 kd:from=2", NULL));
+  run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "peers", "same", "losses", "hint:layers=layer1:layer1", NULL),
+           "terms that look at logits");
+  run_says(RT_E_UNKNOWN, train("bad", NULL, NULL, "peers", "resnet9", NULL), "resnet9");
+  run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "peers", "same", "losses", "kd:from=2", NULL), "from=2");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(born_again), cmocka_unit_test(assistants),
-                                     cmocka_unit_test(chain_refusals)};
+                                     cmocka_unit_test(chain_refusals), cmocka_unit_test(deep), cmocka_unit_test(peers)};
   return cmocka_run_group_tests(tests, make, clean);
 }
