@@ -128,10 +128,10 @@ for width in "46":
 # The published teacher and its students, on files of the shape of CIFAR-10: a file from elsewhere is everybody's teacher.
 (TMP / "cifar").mkdir()
 for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-    (TMP / f"cifar/{name}.bin").write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072 for i in range(1200)))
-told = run("run", "recipes/cifar10-resnet56-students.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth",
-           "--set", f"data.path={TMP}/cifar")
-check(told.returncode == 0 and "43 stages" in told.stdout and "20 epochs of 5000 images" in told.stdout, f"students: {told.stderr}")
+    (TMP / f"cifar/{name}.bin").write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072 for i in range(2000)))
+for name, *said in (("cifar10-resnet56-students", "43 stages", "20 epochs of 5000 images"), ("distillation-kinds", "46 stages", "kinds.online.seed=2")):
+    told = run("run", f"recipes/{name}.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth", "--set", f"data.path={TMP}/cifar")
+    check(told.returncode == 0 and all(text in told.stdout for text in said), f"{name}: {told.stderr}")
 refuses(2, "resnet56.th", "run", "recipes/cifar10-resnet56-students.yaml", "--dry-run")
 
 # Killed again and again, it ends with the same bits.
