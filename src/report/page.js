@@ -182,9 +182,10 @@ function trades() {
 function curves() {
   const trained = models.filter(m => m.epochs.length);
   if (!trained.length) return;
-  const cards = [chart("Validation accuracy", {type: "line", data: {datasets: trained.map(m => series(m.name,
+  const validated = trained.some(m => m.epochs.some(e => e.validation));
+  const cards = [validated ? chart("Validation accuracy", {type: "line", data: {datasets: trained.map(m => series(m.name,
       m.epochs.filter(e => e.validation).map(e => ({x: e.epoch + 1, y: 100 * e.validation.top1})), colourOf.get(m.name)))},
-    options: {scales: {x: axis("epoch", {type: "linear", ticks: {precision: 0}}), y: axis("top-1, %")}}}),
+    options: {scales: {x: axis("epoch", {type: "linear", ticks: {precision: 0}}), y: axis("top-1, %")}}}) : null,
   chart("Training loss", {type: "line", data: {datasets: trained.map(m => series(m.name, m.epochs.map(e => ({x: e.epoch + 1, y: e.loss})),
       colourOf.get(m.name)))}, options: {scales: {x: axis("epoch", {type: "linear", ticks: {precision: 0}}), y: axis("mean over the epoch")}}})];
   for (const m of trained) {
@@ -194,6 +195,10 @@ function curves() {
         m.steps.map(s => ({x: s.step, y: (s.losses || {})[n]})), colours[i % colours.length], {pointRadius: 0}))},
       options: {scales: {x: axis("step", {type: "linear"}), y: axis("weighted")}}}));
   }
+  const steps = trained.filter(m => m.steps.some(s => Number.isFinite(s.grad_norm)));
+  if (steps.length) cards.push(chart("Norm of the gradients", {type: "line", data: {datasets: steps.map(m => series(m.name,
+      m.steps.map(s => ({x: s.step, y: s.grad_norm})), colourOf.get(m.name), {pointRadius: 0, borderWidth: 1.2}))},
+    options: {scales: {x: axis("step", {type: "linear"}), y: axis("before clipping", {type: "logarithmic"})}}}));
   section("Learning", "", make("div", {class: "grid"}, cards));
 }
 
@@ -204,49 +209,126 @@ const numeric = v => v !== "" && Number.isFinite(Number(v));
 const gain = g => g ? (g.mean < 0 ? "−" : "+") + fixed(100 * Math.abs(g.mean), 2) +
   (g.half_interval !== undefined ? " ± " + fixed(100 * g.half_interval, 2) : "") : "–";
 
-function sweepCards(s, points, varies) {
-  const key = varies[0], rest = varies.slice(1);
-  if (!key) return [];
-  const values = [...new Set(points.map(p => p.variables[key]).filter(v => v !== undefined))], numbers = values.every(numeric);
+/* A sweep as what is drawn: the variable along x, its values, and the points of one line in a group. */
+function layOut(s, points, varies) {
+  const alike = points.map(p => p.variables[varies[0]]).filter(v => v !== undefined), key = varies[0], rest = varies.slice(1);
+  const values = key ? [...new Set(alike)] : points.map(p => p.stage), numbers = Boolean(key) && values.every(numeric);
   const high = Math.max(...values.map(Number)), low = Math.min(...values.map(Number)), log = numbers && low > 0 && high / low >= 8;
-  const xOf = p => numbers ? Number(p.variables[key]) : p.variables[key];
+  const lineOf = p => [p.part ?? p.stage, ...rest.filter(k => p.variables[k] !== undefined).map(k => `${k}=${p.variables[k]}`)].join(", ");
   const groups = new Map();
-  for (const p of points.filter(p => p.variables[key] !== undefined)) {
-    const label = [p.stage, ...rest.filter(k => p.variables[k] !== undefined).map(k => `${k}=${p.variables[k]}`)].join(", ");
-    if (!groups.has(label)) groups.set(label, []);
-    groups.get(label).push(p);
+  for (const p of points.filter(p => !key || p.variables[key] !== undefined)) {
+    const line = key ? lineOf(p) : s.stage;
+    if (!groups.has(line)) groups.set(line, []);
+    groups.get(line).push(p);
   }
   const scale = numbers ? {type: log ? "logarithmic" : "linear", ticks: {callback: v => values.map(Number).includes(v) ? v : ""},
-    afterBuildTicks: a => { a.ticks = values.map(v => ({value: Number(v)})); }} : {type: "category", labels: values};
-  const seeds = Math.max(...points.map(p => p.top1.n));
-  const sets = [...groups].map(([label, list], i) => series(label, list.map(p => ({x: xOf(p), y: 100 * p.top1.mean, half: 100 * (p.top1.half_interval || 0)})),
-    colours[i % colours.length], {pointRadius: 4}));
-  for (const p of points.filter(p => p.variables[key] === undefined))
-    sets.push(series(p.stage, values.map(v => ({x: numbers ? Number(v) : v, y: 100 * p.top1.mean})), soft, {borderDash: [5, 4], pointRadius: 0}));
+    afterBuildTicks: a => { a.ticks = values.map(v => ({value: Number(v)})); }} : {type: "category", labels: values, offset: true};
+  return {key, values, numbers, scale, groups, lineOf, xOf: p => !key ? p.stage : numbers ? Number(p.variables[key]) : p.variables[key],
+    runs: stages.filter(r => r.sweep === s.stage && r.part && r.metrics && r.variables)};
+}
+
+const within = sets => {
   const ends = sets.flatMap(set => set.data.flatMap(v => [v.y - (v.half || 0), v.y + (v.half || 0)])).filter(Number.isFinite);
-  const range = {suggestedMin: Math.max(0, Math.min(...ends)), suggestedMax: Math.min(100, Math.max(...ends))};
-  const cards = [chart(`${s.stage}: test accuracy`, {type: "line", data: {datasets: sets},
-    options: {scales: {x: axis(key, scale), y: axis("top-1, %", range)}}}, seeds > 1 ? `Means of ${seeds} seeds with 95 % intervals.` : "One seed.")];
-  const teacher = points.find(p => p.entropy && p.variables[key] === undefined);
-  if (teacher && /^(t|temperature)$/i.test(key))
-    cards.push(chart(`${s.stage}: entropy of the teacher's soft targets`, {type: "line", data: {datasets: [series("entropy",
-      Object.entries(teacher.entropy).map(([t, h]) => ({x: Number(t), y: h})), colours[0])]},
-      options: {plugins: {legend: {display: false}}, scales: {x: axis("temperature", {type: "logarithmic"}), y: axis("nats")}}}));
-  return cards;
+  return {suggestedMin: Math.min(...ends), suggestedMax: Math.max(...ends)};
+};
+
+/* Mean over the points' seeds, with its interval. */
+function meanCard(title, label, l, points, of, note) {
+  const sets = [...l.groups].map(([line, list], i) => series(line, list.filter(p => of(p)).map(p => ({x: l.xOf(p), y: 100 * of(p).mean,
+    half: 100 * (of(p).half_interval || 0)})), colours[i % colours.length], {pointRadius: 4, showLine: Boolean(l.key)})).filter(set => set.data.length);
+  for (const p of points.filter(p => l.key && p.variables[l.key] === undefined && of(p)))
+    sets.push(series(l.lineOf(p), l.values.map(v => ({x: l.numbers ? Number(v) : v, y: 100 * of(p).mean})), soft, {borderDash: [5, 4], pointRadius: 0}));
+  return sets.length ? chart(title, {type: "line", data: {datasets: sets},
+    options: {scales: {x: axis(l.key || "", l.scale), y: axis(label, within(sets))}, plugins: {legend: {display: sets.length > 1}}}}, note) : null;
+}
+
+/* The models a sweep's stages learn from, by name. */
+const teachersOf = s => [...new Set(stages.filter(r => r.sweep === s.stage && r.settings && r.settings.teacher).flatMap(r => r.settings.teacher.split(";")))];
+
+function entropyCard(s) {
+  const taught = teachersOf(s).map(name => stages.find(r => r.stage === name)).filter(r => r && r.result && r.result.test.entropy).slice(0, 8);
+  return taught.length ? chart(`${s.stage}: entropy of the soft targets`, {type: "line", data: {datasets: taught.map((r, i) => series(r.stage,
+    Object.entries(r.result.test.entropy).map(([t, h]) => ({x: Number(t), y: h})).sort((a, b) => a.x - b.x), colours[i % colours.length]))},
+    options: {scales: {x: axis("temperature", {type: "logarithmic"}), y: axis("nats, mean over the test images")}}}) : null;
+}
+
+/* Means over the seeds of what lines of epochs say. */
+function meanCurve(runs, of) {
+  const sum = [];
+  for (const r of runs)
+    for (const e of r.metrics.epochs || []) {
+      const v = of(e);
+      if (!Number.isFinite(v)) continue;
+      sum[e.epoch] = sum[e.epoch] || {n: 0, total: 0};
+      sum[e.epoch].n++, sum[e.epoch].total += v;
+    }
+  return sum.map((v, i) => v && {x: i + 1, y: v.total / v.n}).filter(Boolean);
+}
+
+/* Of each line of the sweep: how its validation accuracy went, by the value along x. */
+function curveCards(s, l) {
+  if (!l.key) return [];
+  const lines = [...l.groups.keys()].filter(line => l.runs.some(r => l.lineOf(r) === line && r.settings.teacher)).slice(0, 6);
+  return lines.map(line => {
+    const sets = l.values.slice(0, 8).map((value, i) => series(`${l.key}=${value}`, meanCurve(l.runs.filter(r => l.lineOf(r) === line && r.variables[l.key] === value),
+      e => e.validation ? 100 * e.validation.top1 : NaN), colours[i % colours.length], {pointRadius: 0}));
+    return chart(`${line}: learning`, {type: "line", data: {datasets: sets}, options: {scales: {x: axis("epoch", {type: "linear", ticks: {precision: 0}}),
+      y: axis("validation top-1, %")}}}, "Means over the seeds.");
+  });
+}
+
+function normCard(s, l) {
+  if (!l.key) return null;
+  const mean = runs => {
+    const all = runs.flatMap(r => r.metrics.epochs.map(e => e.grad_norm)).filter(Number.isFinite);
+    return all.length ? all.reduce((a, b) => a + b, 0) / all.length : NaN;
+  };
+  const sets = [...l.groups.keys()].map((line, i) => series(line, l.values.map(value => ({x: l.numbers ? Number(value) : value,
+    y: mean(l.runs.filter(r => l.lineOf(r) === line && r.variables[l.key] === value))})).filter(v => Number.isFinite(v.y)),
+    colours[i % colours.length], {pointRadius: 4})).filter(set => set.data.length);
+  return sets.length ? chart(`${s.stage}: norm of the gradients`, {type: "line", data: {datasets: sets},
+    options: {scales: {x: axis(l.key, l.scale), y: axis("mean over the run", {type: "logarithmic"})}}}) : null;
+}
+
+/* Students beside the teachers that the sweep made for them. */
+function capacityCard(s, points) {
+  const sets = new Map();
+  for (const r of stages.filter(r => r.sweep === s.stage && r.settings && r.settings.teacher)) {
+    const teacher = stages.find(t => t.stage === r.settings.teacher && t.sweep === s.stage);
+    const is = (p, t) => p.stage === t.part && Object.entries(p.variables).every(([k, v]) => t.variables[k] === v);
+    const own = points.find(p => is(p, r)), their = teacher && points.find(p => is(p, teacher));
+    if (!own || !their) continue;
+    const line = [r.part, ...Object.keys(own.variables).filter(k => !(k in their.variables)).map(k => `${k}=${own.variables[k]}`)].join(", ");
+    if (!sets.has(line)) sets.set(line, new Map());
+    sets.get(line).set(JSON.stringify(own.variables), {x: 100 * their.top1.mean, y: 100 * own.top1.mean, half: 100 * (own.top1.half_interval || 0)});
+  }
+  return sets.size ? chart(`${s.stage}: students and their teachers`, {type: "scatter", data: {datasets: [...sets].map(([line, list], i) =>
+    series(line, [...list.values()], colours[i % colours.length], {pointRadius: 5}))},
+    options: {scales: {x: axis("teacher's top-1, %"), y: axis("student's top-1, %")}}}) : null;
+}
+
+function sweepCards(s, points, varies) {
+  const l = layOut(s, points, varies), baseline = (s.settings || {}).baseline, seeds = Math.max(...points.map(p => p.top1.n));
+  const note = seeds > 1 ? `Means of ${seeds} seeds with 95 % intervals.` : "One seed.";
+  const hot = /^(t|temperature)$/i.test(l.key || "");
+  return [meanCard(`${s.stage}: test accuracy`, "top-1, %", l, points, p => p.top1, note),
+    baseline ? meanCard(`${s.stage}: gain on ${baseline}`, "points, seed by seed", l, points, p => p.gain, note) : null,
+    hot ? entropyCard(s) : null, normCard(s, l), capacityCard(s, points), ...curveCards(s, l)].filter(Boolean);
 }
 
 function sweepTable(s, points, varies) {
   const baseline = (s.settings || {}).baseline;
   return table([{name: "stage"}, ...varies.map(k => ({name: k})), {name: "parameters"}, {name: "top-1"}, {name: "sd"}, {name: "95 % interval"},
-      ...baseline ? [{name: `gain on ${baseline}, seed by seed`}] : [], {name: "loss"}, {name: "seeds"}], points.map(p => ({cells: [p.stage, ...varies.map(k => p.variables[k] ?? "–"), count(p.parameters),
+      ...baseline ? [{name: `gain on ${baseline}, seed by seed`}, {name: "wins / losses", title: "images of all seeds, right here and wrong in the baseline, and the reverse"}] : [], {name: "loss"}, {name: "seeds"}], points.map(p => ({cells: [p.stage, ...varies.map(k => p.variables[k] ?? "–"), count(p.parameters),
       percent(p.top1.mean), p.top1.sd !== undefined ? fixed(100 * p.top1.sd, 2) : "–",
-      p.top1.half_interval !== undefined ? "± " + fixed(100 * p.top1.half_interval, 2) : "–", ...baseline ? [gain(p.gain)] : [], fixed(p.loss.mean, 4), p.top1.n]})));
+      p.top1.half_interval !== undefined ? "± " + fixed(100 * p.top1.half_interval, 2) : "–", ...baseline ? [gain(p.gain), p.gain ? `${p.wins} / ${p.losses}` : "–"] : [], fixed(p.loss.mean, 4), p.top1.n]})));
 }
 
 function sweeps() {
   for (const s of stages.filter(s => s.kind === "sweep" && s.result)) {
     const points = s.result.points || [];
-    const varies = [...new Set(points.flatMap(p => Object.keys(p.variables)))].filter(k => new Set(points.map(p => p.variables[k])).size > 1);
+    const most = [...points].sort((a, b) => Object.keys(b.variables).length - Object.keys(a.variables).length);
+    const varies = [...new Set(most.flatMap(p => Object.keys(p.variables)))].filter(k => new Set(points.map(p => p.variables[k])).size > 1);
     section(`Sweep: ${s.stage}`, "", make("div", {class: "grid"}, sweepCards(s, points, varies)), make("p", {}), sweepTable(s, points, varies));
   }
 }
@@ -301,12 +383,40 @@ function confusion() {
   section("Confusion", "Rows are the true classes, columns what the model said.", make("p", {}, select), holder);
 }
 
+const layerColumns = [["node", "layer"], ["op", "op"], ["precision", "computes in"], ["why", "why not int8"], ["weights", "weights"],
+  ["scale", "scale"], ["zero_point", "zero point"], ["low", "from"], ["high", "to"], ["observer", "observer"],
+  ["weight_sqnr", "SQNR of weights, dB"], ["output_sqnr", "SQNR of its output, dB"], ["alone_sqnr", "SQNR of logits, alone in int8, dB"],
+  ["float_ms", "float, ms"], ["int8_ms", "int8, ms"]];
+
 function layers() {
   for (const m of models.filter(m => Array.isArray(m.layers) && m.layers.length)) {
-    const keys = [...new Set(m.layers.flatMap(l => Object.keys(l)))].filter(k => m.layers.some(l => typeof l[k] !== "object"));
-    section(`Layers: ${m.name}`, "", table(keys.map((k, i) => ({name: k, text: i > 0 && m.layers.some(l => typeof l[k] === "string")})),
-      m.layers.map(l => ({cells: keys.map(k => typeof l[k] === "number" ? (Number.isInteger(l[k]) ? l[k] : l[k].toPrecision(4)) : l[k] ?? "–")}))));
+    const columns = layerColumns.filter(([k]) => m.layers.some(l => l[k] !== undefined)), words = k => m.layers.some(l => typeof l[k] === "string");
+    const show = v => typeof v === "number" ? (Number.isInteger(v) ? v : v.toPrecision(4)) : v ?? "–";
+    section(`Layers: ${m.name}`, m.layers.some(l => l.alone_sqnr !== undefined) ? "The lower the SQNR of the logits with one layer alone in int8, the more that layer costs." : "",
+      table(columns.map(([k, name], i) => ({name, text: i > 0 && words(k)})), m.layers.map(l => ({cells: columns.map(([k]) => show(l[k]))}))));
   }
+}
+
+/* ---- any two models ---- */
+
+function pairs() {
+  const all = stages.filter(s => s.result && s.result.test && s.result.test.right).map(s => ({name: s.stage, test: s.result.test}));
+  if (all.length < 3) return;
+  const pick = (label, at) => {
+    const select = make("select", {ariaLabel: label}, all.map((m, i) => make("option", {value: i}, m.name)));
+    select.value = String(at);
+    return select;
+  };
+  const one = pick("first model", 0), two = pick("second model", 1), said = make("p", {});
+  const draw = () => {
+    const a = all[Number(one.value)], b = all[Number(two.value)], c = compare(a, b);
+    said.textContent = c ? `${a.name}: ${percent(a.test.top1)}, ${b.name}: ${percent(b.test.top1)}. Right in the first only: ${c.wins} images, in the second only: ${c.losses}; ` +
+      `McNemar's p ${c.p < 0.001 ? "< 0.001" : fixed(c.p, 3)}.` : "They saw other test images.";
+  };
+  one.addEventListener("change", draw);
+  two.addEventListener("change", draw);
+  draw();
+  section("Any two models", "", make("p", {class: "pair"}, one, two), said);
 }
 
 function recipe() {
@@ -322,6 +432,7 @@ sweeps();
 stages.filter(s => s.dark_knowledge && s.dark_knowledge.images.length).forEach(gallery);
 confusion();
 layers();
+pairs();
 recipe();
 drawn.forEach(draw => draw());
 document.documentElement.dataset.charts = String(drawn.length);

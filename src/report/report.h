@@ -15,7 +15,7 @@ struct cJSON;
 rt_status rt_report_gather(const char *const *directories, int n, const char *baseline, struct cJSON **out);
 
 /* Files that were built in. */
-extern const unsigned char rt_page_html[], rt_page_css[], rt_page_js[], rt_chart_js[];
-extern const size_t rt_page_html_size, rt_page_css_size, rt_page_js_size, rt_chart_js_size;
+extern const unsigned char rt_page_html[], rt_page_css[], rt_page_js[], rt_chart_js[], rt_chart_licence[];
+extern const size_t rt_page_html_size, rt_page_css_size, rt_page_js_size, rt_chart_js_size, rt_chart_licence_size;
 
 #endif
