@@ -1,5 +1,6 @@
 /* Time one step of a model on synthetic data, or networks from files side by side. */
 #include "bench_files.h"
+#include "bench_int8.h"
 #include "distill_step.h"
 #include "network.h"
 #include "weights.h"
@@ -31,8 +32,8 @@ static const flag flags[] = {
     {"loss", FLAG_TEXT, &loss_text, "TERMS",
      "of --step distill (\"cross_entropy:weight=0.1 kd:weight=0.9,temperature=4\")"},
     {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
-    {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16",
-     "auto: bf16 where the CPU has it (auto; of files fp32)"},
+    {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16|int8",
+     "auto: bf16 where the CPU has it (auto; of files fp32); int8: of --step infer, quantized on made-up images"},
     {"kernels", FLAG_TEXT, &kernels_text, "auto|direct|reference", "direct: convolutions without Winograd"},
     {"threads", FLAG_INT, &threads, "N", "as many as processors unless given"},
     {"seconds", FLAG_FLOAT, &seconds, "S",
@@ -89,7 +90,7 @@ static rt_status measure(const network *net, const rt_feed *feeds, int n, timing
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
     rt_step_info step;
     rt_plan_step(net->plan, i, &step);
-    if (strstr(step.op, "conv2d") || strcmp(step.op, "linear") == 0 || strcmp(step.op, "matmul") == 0)
+    if (strstr(step.op, "conv2d") || strstr(step.op, "linear") || strcmp(step.op, "matmul") == 0)
       t->flops += step.flops;
   }
   return s;
@@ -126,25 +127,30 @@ static int print(const network *net, const timing *t, const char *precision) {
   return print_json(o);
 }
 
-static rt_status open_step(network *net, bool training, bool bf16, rt_kernels kernels, const int64_t *input, int rank) {
+typedef enum precision { FP32, BF16, INT8 } precision;
+static const char *const PRECISIONS[] = {"fp32", "bf16", "int8"};
+
+static int open_step(network *net, bool training, precision in, rt_kernels kernels, const int64_t *input, int rank) {
   rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
   distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text};
-  if (teacher_text) return distill_step_open(net, &step, input, rank, bf16, &plan);
-  return network_open(net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, bf16,
-                      &plan);
+  if (in == INT8) return bench_int8_open(net, model_text, options_text, input, rank, &plan);
+  rt_status s = teacher_text ? distill_step_open(net, &step, input, rank, in == BF16, &plan)
+                             : network_open(net, model_text, options_text, input, rank,
+                                            training ? PURPOSE_TRAIN : PURPOSE_INFER, in == BF16, &plan);
+  return s == RT_OK ? EXIT_DONE : complain(s);
 }
 
-static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *input, int rank) {
+static int bench(bool training, precision in, rt_kernels kernels, const int64_t *input, int rank) {
   network net;
-  rt_status s = open_step(&net, training, bf16, kernels, input, rank);
-  if (s != RT_OK) return complain(s);
+  int status = open_step(&net, training, in, kernels, input, rank);
+  if (status != EXIT_DONE) return status;
   int64_t dim[8] = {batch}, n = 1;
   if (net.has_weights) rank = net.rank, input = net.input; /* a file's own shape counts */
   for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
   float rate = 0.01f;
   rt_feed feeds[] = {{"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}};
   int n_feeds = training ? 3 : 1;
-  s = rt_plan_bind(net.plan, feeds, n_feeds); /* refuses what doesn't fit before anything is allocated */
+  rt_status s = rt_plan_bind(net.plan, feeds, n_feeds); /* refuses what doesn't fit before anything is allocated */
   if (s == RT_OK && !net.has_weights) s = rt_store_init(net.store, 1);
   timing t = {0};
   float *x = NULL;
@@ -155,7 +161,7 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
     target = calloc((size_t)batch, sizeof *target);
     t.step = malloc(MOST_STEPS * sizeof *t.step);
   }
-  int status = EXIT_FAILED;
+  status = EXIT_FAILED;
   if (s != RT_OK) {
     status = complain(s);
   } else if (!x || !target || !t.step) {
@@ -166,7 +172,7 @@ static int bench(bool training, bool bf16, rt_kernels kernels, const int64_t *in
     feeds[0].data = x;
     feeds[1].data = target;
     s = measure(&net, feeds, n_feeds, &t);
-    status = s == RT_OK ? print(&net, &t, bf16 ? "bf16" : "fp32") : complain(s);
+    status = s == RT_OK ? print(&net, &t, PRECISIONS[in]) : complain(s);
     if (s == RT_OK && per_layer) bench_print_layers(net.plan);
   }
   free(x);
@@ -192,12 +198,13 @@ static int bench_model(void) {
     return complain_usage("--batch %s: expected a whole number above 0", batch_text);
   int rank = parse_shape(input_text, input, 6);
   if (!rank) return EXIT_USAGE;
-  bool bf16;
+  bool bf16 = false, int8 = strcmp(precision_text, "int8") == 0;
   int kernels;
-  if (set_threads(threads) != EXIT_DONE || parse_precision(precision_text, &bf16) != EXIT_DONE ||
+  if (int8 && training) return complain_usage("bench: --precision int8 is for --step infer: training is fp32 or bf16");
+  if (set_threads(threads) != EXIT_DONE || (!int8 && parse_precision(precision_text, &bf16) != EXIT_DONE) ||
       parse_choice("kernels", kernels_text, KERNELS, &kernels) != EXIT_DONE)
     return EXIT_USAGE;
-  return bench(training, bf16, (rt_kernels)kernels, input, rank);
+  return bench(training, int8 ? INT8 : bf16 ? BF16 : FP32, (rt_kernels)kernels, input, rank);
 }
 
 static int run(const char *const *arguments, int n) {

@@ -8,7 +8,10 @@ bool is_onnx(const char *model) {
 }
 
 void network_close(network *net) {
-  rt_plan_free(net->plan);
+  if (net->opened)
+    rt_network_free(net->opened);
+  else
+    rt_plan_free(net->plan);
   rt_graph_free(net->graph);
   rt_store_free(net->store);
   *net = (network){0};

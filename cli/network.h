@@ -10,7 +10,8 @@ typedef struct network {
   rt_plan *plan;
   int64_t input[8]; /* of one image: as asked for, or as an .onnx file says */
   int rank;
-  bool has_weights; /* they came with the graph */
+  bool has_weights;   /* they came with the graph */
+  rt_network *opened; /* whose plan it is; NULL: its own */
 } network;
 
 typedef enum purpose { PURPOSE_TRAIN, PURPOSE_INFER, PURPOSE_INSPECT } purpose;

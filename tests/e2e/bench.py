@@ -51,6 +51,14 @@ def main(work):
     check(done.returncode == 0 and len(lines) >= 3 and lines[1].startswith(str(small)) and "1.00x" in lines[1], f"bench: {done.stdout}")
     check("linear" in done.stderr and done.stderr.count("Gflop/s") == 2, f"bench --per-layer: {done.stderr}")
 
+    done = run("bench", "--step", "infer", "--precision", "int8", "--model", "resnet8", "--batch", 2, "--seconds", 0, "--threads", 1,
+               "--per-layer", "--json")
+    said = json.loads(done.stdout or "{}")
+    check(said.get("precision") == "int8" and said["images_per_second"]["median"] > 0, f"bench --precision int8: {done.stdout}")
+    check("conv2d_int8" in done.stderr and "linear_int8" in done.stderr, f"bench --precision int8 --per-layer: {done.stderr}")
+    refuses(2, "is for --step infer", "bench", "--precision", "int8")
+    refuses(2, "an image is CxHxW", "bench", "--step", "infer", "--precision", "int8", "--input", "8x8")
+
     refuses(2, "--batch 1,: expected", "bench", small, "--batch", "1,")
     refuses(2, "--batch 0: expected", "bench", small, "--batch", "0")
     refuses(2, "--data goes with files", "bench", *DATA[:2])
