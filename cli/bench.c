@@ -14,7 +14,7 @@
 
 static const char *step_text = "train", *model_text, *options_text, *batch_text, *data_text, *data_options,
                   *input_text = "3x32x32", *precision_text, *kernels_text = "auto", *teacher_text, *teacher_options,
-                  *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4";
+                  *teacher_file, *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer;
@@ -29,6 +29,7 @@ static const flag flags[] = {
     {"input", FLAG_TEXT, &input_text, "CxHxW", "shape of one image (3x32x32)"},
     {"teacher-model", FLAG_TEXT, &teacher_text, "NAME", "the teacher of --step distill, a model of the table"},
     {"teacher-options", FLAG_TEXT, &teacher_options, "TEXT", "its options"},
+    {"teacher", FLAG_TEXT, &teacher_file, "FILE", "a trained one instead, int8 or not, that runs in front of the step"},
     {"loss", FLAG_TEXT, &loss_text, "TERMS",
      "of --step distill (\"cross_entropy:weight=0.1 kd:weight=0.9,temperature=4\")"},
     {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
@@ -73,7 +74,17 @@ static void fill(float *x, int64_t n) {
   }
 }
 
-static rt_status measure(const network *net, const rt_feed *feeds, int n, timing *t) {
+static rt_network *teacher; /* of --teacher */
+
+/* What the teacher says first, where it isn't in the step's graph. */
+static rt_status run_step(const network *net, rt_feed *feeds, int n) {
+  const float *logits;
+  rt_status s = teacher ? rt_network_run(teacher, feeds[0].data, batch, &logits) : RT_OK;
+  if (s == RT_OK && teacher) feeds[n - 1].data = logits;
+  return s == RT_OK ? rt_plan_run(net->plan, feeds, n) : s;
+}
+
+static rt_status measure(const network *net, rt_feed *feeds, int n, timing *t) {
   rt_status s = RT_OK;
   double begin = 0;
   for (int i = -WARM_UP; s == RT_OK && i < MOST_STEPS; i++) {
@@ -83,7 +94,7 @@ static rt_status measure(const network *net, const rt_feed *feeds, int n, timing
       rt_plan_reset_profile(net->plan);
     }
     if (i >= LEAST_STEPS && start - begin > seconds) break;
-    s = rt_plan_run(net->plan, feeds, n);
+    s = run_step(net, feeds, n);
     if (i >= 0) t->step[t->n++] = now() - start;
   }
   qsort(t->step, (size_t)t->n, sizeof *t->step, by_value);
@@ -110,7 +121,7 @@ static int print(const network *net, const timing *t, const char *precision) {
   }
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "model", model_text);
-  if (teacher_text) cJSON_AddStringToObject(o, "teacher", teacher_text);
+  if (teacher_text || teacher_file) cJSON_AddStringToObject(o, "teacher", teacher_text ? teacher_text : teacher_file);
   cJSON_AddStringToObject(o, "step", step_text);
   cJSON_AddNumberToObject(o, "batch", (double)batch);
   cJSON *rate = cJSON_AddObjectToObject(o, "images_per_second"), *ms = cJSON_AddObjectToObject(o, "step_ms");
@@ -130,13 +141,27 @@ static int print(const network *net, const timing *t, const char *precision) {
 typedef enum precision { FP32, BF16, INT8 } precision;
 static const char *const PRECISIONS[] = {"fp32", "bf16", "int8"};
 
+static rt_status open_teacher(bool bf16, rt_kernels kernels, const int64_t *input, distill_step *step) {
+  rt_network_info info;
+  rt_network_options o = {
+      .channels = input[0], .height = input[1], .width = input[2], .bf16 = bf16, .kernels = kernels};
+  rt_status s = rt_network_open(teacher_file, &o, &teacher);
+  if (s != RT_OK) return s;
+  rt_network_describe(teacher, &info);
+  step->fed = info.classes;
+  return RT_OK;
+}
+
 static int open_step(network *net, bool training, precision in, rt_kernels kernels, const int64_t *input, int rank) {
   rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
-  distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text};
+  distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text, 0};
+  bool taught = teacher_text || teacher_file;
   if (in == INT8) return bench_int8_open(net, model_text, options_text, input, rank, &plan);
-  rt_status s = teacher_text ? distill_step_open(net, &step, input, rank, in == BF16, &plan)
-                             : network_open(net, model_text, options_text, input, rank,
-                                            training ? PURPOSE_TRAIN : PURPOSE_INFER, in == BF16, &plan);
+  rt_status s = teacher_file ? open_teacher(in == BF16, kernels, input, &step) : RT_OK;
+  if (s == RT_OK && taught) s = distill_step_open(net, &step, input, rank, in == BF16, &plan);
+  if (s == RT_OK && !taught)
+    s = network_open(net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, in == BF16,
+                     &plan);
   return s == RT_OK ? EXIT_DONE : complain(s);
 }
 
@@ -148,8 +173,12 @@ static int bench(bool training, precision in, rt_kernels kernels, const int64_t 
   if (net.has_weights) rank = net.rank, input = net.input; /* a file's own shape counts */
   for (int i = 0; i < rank; i++) dim[i + 1] = input[i];
   float rate = 0.01f;
-  rt_feed feeds[] = {{"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}};
-  int n_feeds = training ? 3 : 1;
+  rt_network_info info = {0};
+  if (teacher) rt_network_describe(teacher, &info);
+  int64_t logits[] = {batch, info.classes};
+  rt_feed feeds[] = {
+      {"x", rank + 1, dim, NULL}, {"target", 1, dim, NULL}, {"lr", 0, NULL, &rate}, {"teacher", 2, logits, NULL}};
+  int n_feeds = training ? 3 + (teacher != NULL) : 1;
   rt_status s = rt_plan_bind(net.plan, feeds, n_feeds); /* refuses what doesn't fit before anything is allocated */
   if (s == RT_OK && !net.has_weights) s = rt_store_init(net.store, 1);
   timing t = {0};
@@ -179,6 +208,7 @@ static int bench(bool training, precision in, rt_kernels kernels, const int64_t 
   free(target);
   free(t.step);
   network_close(&net);
+  rt_network_free(teacher);
   return status;
 }
 
@@ -189,15 +219,17 @@ static int bench_model(void) {
   int step;
   if (parse_choice("step", step_text, steps, &step) != EXIT_DONE) return EXIT_USAGE;
   bool training = step != 1;
-  if ((step == 2) != (teacher_text != NULL))
-    return complain_usage("--step distill and --teacher-model belong together, as in --step distill --teacher-model "
-                          "resnet50 --model resnet18");
+  if ((step == 2) != (teacher_text || teacher_file) || (teacher_text && teacher_file))
+    return complain_usage(
+        "--step distill and --teacher-model (or --teacher FILE) belong together, as in --step distill "
+        "--teacher-model resnet50 --model resnet18");
   if (data_text) return complain_usage("bench: --data goes with files of weights");
   if (batch_text) batch = strtoll(batch_text, &end, 10);
   if (batch_text && (end == batch_text || *end || batch < 1 || batch == INT64_MAX))
     return complain_usage("--batch %s: expected a whole number above 0", batch_text);
   int rank = parse_shape(input_text, input, 6);
   if (!rank) return EXIT_USAGE;
+  if (teacher_file && rank != 3) return complain_usage("--input %s: a teacher's file takes images, CxHxW", input_text);
   bool bf16 = false, int8 = strcmp(precision_text, "int8") == 0;
   int kernels;
   if (int8 && training) return complain_usage("bench: --precision int8 is for --step infer: training is fp32 or bf16");

@@ -23,8 +23,10 @@ static rt_status build(network *net, const distill_step *step, const int64_t *in
   rt_dim dim[8] = {rt_symbol(g, "batch")};
   for (int i = 0; i < rank && i < 7; i++) dim[i + 1] = input[i];
   rt_value *x = rt_input(g, "x", RT_F32, rank + 1, dim);
+  rt_dim logits[] = {dim[0], step->fed};
   rt_scope_push(g, "teacher");
-  rt_value *teacher = rt_model(g, step->teacher, x, step->teacher_options);
+  rt_value *teacher =
+      step->fed ? rt_input(g, "teacher", RT_F32, 2, logits) : rt_model(g, step->teacher, x, step->teacher_options);
   rt_scope_pop(g);
   rt_loss_inputs in = {.student = rt_model(g, step->student, x, step->student_options),
                        .teacher = teacher,

@@ -98,6 +98,10 @@ static void add_terms(const rt_trainer *t, rt_strbuf *out) {
 
 static const char *precision_text(int precision) { return precision == RT_PRECISION_BF16 ? "bf16" : "fp32"; }
 
+static const char *teacher_precision_text(const rt_trainer *t, const rt_network_info *n) {
+  return n->int8_target ? "int8" : precision_text(t->o.teacher_precision);
+}
+
 static int64_t count_parameters(const rt_store *store, const char *prefix) {
   int64_t n = 0;
   for (int i = 0; i < store->n; i++) {
@@ -128,7 +132,7 @@ static void add_networks(const rt_trainer *t, rt_strbuf *out) {
     }
     rt_strbuf_add(out, "teacher   %s, %s%s: %lld parameters, %s, %s%s, weight %g\n", n->model, teacher->text,
                   teacher->trained ? "" : " (untrained)", (long long)count_parameters(teacher->network->store, ""),
-                  precision_text(t->o.teacher_precision),
+                  teacher_precision_text(t, n),
                   t->o.teacher_mode == RT_TEACHER_EVAL ? "evaluation form" : "batch norm of the batch",
                   rt_teacher_normalises(t, k) ? ", images converted to its mean and std" : "", teacher->weight);
   }

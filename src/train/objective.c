@@ -3,31 +3,43 @@
 #include "train/train.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- layers ---- */
 
-/* The last result of every size of image, in order of size: what is called "stage1", "stage2" … Nodes that only move
- * pixels don't count: on the way to a smaller size they make odd ones. */
+/* What is called "stage1", "stage2" …: of every size of image, in order of size, the last result of a block, that is, of those
+ * whose names have the fewest parts. In a MobileNet that is features.3, and not what features.4 widens before it strides. Nodes
+ * that only move pixels don't count: on the way to a smaller size they make odd ones. */
 enum { MOST_STAGES = 16 };
 
 static bool is_map(const rt_node *node) {
   const rt_type *y = node->n_out ? &node->out[0]->type : NULL;
-  return y && y->rank == 4 && y->dim[2] > 1 && y->dim[3] > 0 && rt_dtype_is_float(y->dtype) && !node->op->effect &&
-         node->op->layout != RT_LAYOUT_ROW_MAJOR;
+  return y && y->rank == 4 && y->dim[2] > 1 && y->dim[3] > 0 && (rt_dtype_is_float(y->dtype) || y->dtype == RT_U8) &&
+         !node->op->effect && node->op->layout != RT_LAYOUT_ROW_MAJOR;
 }
 
-static int find_stages(const rt_graph *g, rt_value *stage[MOST_STAGES]) {
-  int n = 0;
+/* How many parts the name of a layer has; many where it can't be named in a pair. */
+static int parts_of(rt_graph *g, const rt_value *v) {
+  const char *name = rt_layer_name(g, v);
+  int n = 1;
+  if (!name || strpbrk(name, ":+, ")) return INT_MAX;
+  for (; *name; name++) n += *name == '.' || *name == '/';
+  return n;
+}
+
+static int find_stages(rt_graph *g, rt_value *stage[MOST_STAGES]) {
+  int n = 0, parts[MOST_STAGES];
   for (int i = 0; i < g->n_nodes; i++) {
     if (!is_map(g->node[i])) continue;
     rt_value *v = g->node[i]->out[0];
-    int k = 0;
+    int k = 0, here = parts_of(g, v);
     while (k < n && (stage[k]->type.dim[2] != v->type.dim[2] || stage[k]->type.dim[3] != v->type.dim[3])) k++;
-    if (k == MOST_STAGES) continue;
+    if (k == MOST_STAGES || (k < n && here > parts[k])) continue;
     stage[k] = v;
+    parts[k] = here;
     n += k == n;
   }
   return n;
@@ -37,8 +49,14 @@ static int find_stages(const rt_graph *g, rt_value *stage[MOST_STAGES]) {
 static rt_value *find_features(rt_graph *g) {
   const rt_value *logits = rt_find(g, "logits");
   const rt_node *node = logits ? logits->node : NULL;
-  while (node && node->op != RT_OP(linear) && node->op != RT_OP(matmul) && node->op != RT_OP(conv2d))
+  static const rt_op *const layers[] = {RT_OP(linear), RT_OP(matmul), RT_OP(conv2d), RT_OP(linear_int8),
+                                        RT_OP(conv2d_int8)};
+  const int kinds = sizeof layers / sizeof *layers;
+  for (int k = kinds; node && k == kinds;) {
+    for (k = 0; k < kinds && node->op != layers[k];) k++;
+    if (k < kinds) break;
     node = node->n_in && node->in[0] ? node->in[0]->node : NULL;
+  }
   return node && node->in[0]->node ? node->in[0] : NULL;
 }
 
@@ -82,6 +100,24 @@ static rt_status unknown_layer(const rt_trainer *t, const rt_tap *tap, rt_graph 
   return s;
 }
 
+/* A layer of an int8 network is levels; what is compared is what they stand for. Its grid is in the store, under the name of its
+ * node, or of one in front of it that it moves the levels of. */
+static rt_value *as_float(rt_graph *own, rt_value *v) {
+  char name[RT_RUN_PATH];
+  if (v->type.dtype != RT_U8) return v;
+  for (const rt_node *node = v->node; node; node = node->n_in && node->in[0] ? node->in[0]->node : NULL) {
+    snprintf(name, sizeof name, "%s.out_scale", node->name);
+    const rt_var *scale = rt_store_find(own->store, name);
+    snprintf(name, sizeof name, "%s.out_zero_point", node->name);
+    const rt_var *zero = rt_store_find(own->store, name);
+    if (!scale || !zero) continue;
+    rt_quantize_attr attr = {
+        .scale = (double)*(const float *)scale->data, .zero_point = *(const int32_t *)zero->data, .high = 255};
+    return rt_emit(own, RT_OP(dequantize), v->node->name, &attr, 1, v);
+  }
+  return rt_graph_failed(own, rt_fail(RT_E_UNSUPPORTED, "%s: no scale is known of it", v->node->name));
+}
+
 rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own) {
   const rt_objective *o = &t->objective;
   char name[32];
@@ -94,7 +130,7 @@ rt_status rt_taps_mark(const rt_trainer *t, int network, rt_graph *own) {
     if (!v && peer) v = rt_tap_find(own, o->tap[i].layer);
     if (!v) return unknown_layer(t, &o->tap[i], own);
     snprintf(name, sizeof name, "tap.%d", i);
-    rt_mark_output(own, name, v);
+    rt_mark_output(own, name, as_float(own, v));
   }
   return rt_graph_status(own);
 }

@@ -85,6 +85,10 @@ static rt_status open_one(rt_trainer *t, const char *text, size_t length) {
   *teacher = (rt_teacher){.text = rt_arena_text(&t->arena, "%.*s", (int)length, text), .weight = 1};
   if (!teacher->text) return RT_E_MEMORY;
   rt_status s = load(t, teacher);
+  if (s == RT_OK && t->o.teacher_precision == RT_PRECISION_INT8 && !teacher->network->info.int8_target)
+    return rt_fail(RT_E_ARGUMENT,
+                   "teacher_precision=int8: %s is no int8 network; make one of it first: retort quantize",
+                   teacher->text);
   if (s == RT_OK) teacher->hash = hash_weights(teacher->network->store);
   if (s == RT_OK) o->teachers++;
   if (s == RT_E_ARGUMENT && !*t->o.teacher_model)

@@ -59,6 +59,18 @@ def main(work):
     refuses(2, "is for --step infer", "bench", "--precision", "int8")
     refuses(2, "an image is CxHxW", "bench", "--step", "infer", "--precision", "int8", "--input", "8x8")
 
+    # A step that learns from a teacher of a file, in int8 too.
+    int8 = work / "int8.pth"
+    done = run("quantize", large, *DATA, "--images", 30, "--out", int8)
+    check(done.returncode == 0, f"quantize: {done.stderr}")
+    step = ("bench", "--step", "distill", "--model", "mlp", "--input", f"3x{SIDE}x{SIDE}", "--batch", 4, "--seconds", 0)
+    for teacher in (large, int8):
+        done = run(*step, "--options", f"classes={CLASSES} hidden=8", "--teacher", teacher, "--json")
+        check(done.returncode == 0 and json.loads(done.stdout)["teacher"] == str(teacher) and json.loads(done.stdout)["step_ms"]["best"] > 0,
+              f"bench --teacher {teacher.name}: {done.stderr}")
+    refuses(2, f"the student has 10 classes and the teacher {CLASSES}", *step, "--teacher", int8)
+    refuses(2, "belong together", *step, "--teacher", int8, "--teacher-model", "mlp")
+
     refuses(2, "--batch 1,: expected", "bench", small, "--batch", "1,")
     refuses(2, "--batch 0: expected", "bench", small, "--batch", "0")
     refuses(2, "--data goes with files", "bench", *DATA[:2])

@@ -327,10 +327,46 @@ static void refusals(void **state) {
   run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "losses", "kd:temprature=3", NULL), "did you mean temperature");
   run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "losses", "kd", "label_smoothing", "0.1", NULL), "belongs there");
   run_says(RT_E_IO, distill("x", NULL, NULL, "teacher", "nobody.pth", NULL), "nobody.pth");
+  run_says(RT_E_SHAPE,
+           distill("x", NULL, NULL, "losses", "fsp:layers=layer1:layer1+layer2:layer2", "teacher", convolutional, NULL),
+           "layer layer1 has 4 channels in the student and 6 in the teacher");
   rt_pair nothing[] = {{"model", "mlp"}, {"data", "synthetic"}, {"teacher", "mlp:classes=3"}};
   char *text;
   run_says(RT_E_SHAPE, rt_train_explain(nothing, 3, &text), "classes");
   assert_null(text);
+}
+
+/* Stages of networks that widen inside their blocks are what the blocks end with. */
+static void pairs(void **state) {
+  (void)state;
+  static const struct {
+    const char *student, *teacher, *pair[4];
+  } found[] = {
+      {"mobilenet_v2",
+       "efficientnet_b0",
+       {"features.3 24x32x32 of the student, features.2 24x32x32 of the teacher",
+        "features.6 32x16x16 of the student, features.3 40x16x16 of the teacher",
+        "features.13 96x8x8 of the student, features.5 112x8x8 of the teacher",
+        "features 1280x4x4 of the student, features 1280x4x4 of the teacher"}},
+      {"resnet8",
+       "wrn_16_1",
+       {"layer1 16x32x32 of the student, block1 16x32x32 of the teacher",
+        "layer2 32x16x16 of the student, block2 32x16x16 of the teacher",
+        "layer3 64x8x8 of the student, relu 64x8x8 of the teacher"}},
+      {"vgg8", "resnet8", {"features.9 256x8x8 of the student, layer3 64x8x8 of the teacher"}},
+  };
+  for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+    char *text;
+    rt_pair settings[] = {{"model", found[i].student}, {"teacher", found[i].teacher},
+                          {"data", "synthetic"},       {"data_options", "shape=3,32,32 images=20"},
+                          {"losses", "hint"},          {"batch", "4"}};
+    run_good(rt_train_explain(settings, 6, &text));
+    for (int k = 0; k < 4 && found[i].pair[k]; k++)
+      if (!strstr(text, found[i].pair[k])) fail_msg("expected \"%s\" in\n%s", found[i].pair[k], text);
+    rt_text_free(text);
+  }
+  run_good(distill("mobile", NULL, NULL, "data_options", "shape=3,32,32 images=24", "batch", "8", "epochs", "1",
+                   "teacher", "mobilenet_v2", "losses", "kd hint attention_transfer rkd_distance", NULL));
 }
 
 static void explanation(void **state) {
@@ -464,10 +500,10 @@ static void inlining(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(layers),        cmocka_unit_test(inlining),   cmocka_unit_test(default_run),
-      cmocka_unit_test(files),         cmocka_unit_test(schedules),  cmocka_unit_test(several_teachers),
-      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),   cmocka_unit_test(bare_file),
-      cmocka_unit_test(explanation),   cmocka_unit_test(not_finite), cmocka_unit_test(interruption),
-      cmocka_unit_test(failing_memory)};
+      cmocka_unit_test(layers),        cmocka_unit_test(inlining),      cmocka_unit_test(default_run),
+      cmocka_unit_test(files),         cmocka_unit_test(schedules),     cmocka_unit_test(several_teachers),
+      cmocka_unit_test(normalisation), cmocka_unit_test(refusals),      cmocka_unit_test(bare_file),
+      cmocka_unit_test(explanation),   cmocka_unit_test(pairs),         cmocka_unit_test(not_finite),
+      cmocka_unit_test(interruption),  cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, make_teachers, remove_teachers);
 }

@@ -322,6 +322,43 @@ static void without_labels(void **state) {
            "40 of the training images have none");
 }
 
+/* ---- in int8 ---- */
+
+static double distance(const float *a, const float *b, int64_t n) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < n; i++) {
+    difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    size += (double)b[i] * (double)b[i];
+  }
+  return sqrt(difference / size);
+}
+
+/* A network that retort quantize wrote teaches, logits and layers, about what the float one does. */
+static void in_int8(void **state) {
+  (void)state;
+  char int8[1100];
+  snprintf(int8, sizeof int8, "%s", data_dir_path("int8.pth"));
+  rt_pair make[] = {
+      {"model", teacher}, {"data", "synthetic"}, {"data_options", "shape=1,8,8 images=150 test_images=20 noise=24"},
+      {"images", "100"},  {"out", int8},         {"threads", "1"}};
+  run_good(rt_quantize(make, 6, NULL, NULL, NULL));
+  const char *losses = "kd hint:layers=layer2";
+  run_good(distill("i0", NULL, NULL, "augment", "none", "losses", losses, "cache_teacher", cache("i0"), NULL));
+  run_good(distill("i1", NULL, NULL, "augment", "none", "losses", losses, "cache_teacher", cache("i1"), "teacher", int8,
+                   "teacher_precision", "int8", NULL));
+  run_good(distill("i2", NULL, NULL, "augment", "none", "losses", losses, "teacher", int8, NULL));
+  same_bits("i1", "i2");
+  said *a = take_said("i0"), *b = take_said("i1");
+  double logits = distance(b->logits, a->logits, TRAINED * CLASSES),
+         layer = distance(b->layer, a->layer, TRAINED * 192);
+  if (!(logits > 0 && logits < 0.1 && layer > 0 && layer < 0.1)) fail_msg("int8 is %g and %g off", logits, layer);
+  free(a);
+  free(b);
+  run_good(distill("i3", NULL, NULL, "teacher", int8, "losses", "kd hint rkd_distance",
+                   NULL)); /* layers found by themselves */
+  run_says(RT_E_ARGUMENT, distill("refused", NULL, NULL, "teacher_precision", "int8", NULL), "retort quantize");
+}
+
 /* ---- what is refused ---- */
 
 static void foreign(const char *what, const char *setting, const char *value) {
@@ -360,9 +397,10 @@ static void size_is_told(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(live_and_kept),  cmocka_unit_test(serves_others), cmocka_unit_test(half_written),
-      cmocka_unit_test(highest),        cmocka_unit_test(refusals),      cmocka_unit_test(size_is_told),
-      cmocka_unit_test(from_elsewhere), cmocka_unit_test(said_badly),    cmocka_unit_test(without_labels)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(live_and_kept),  cmocka_unit_test(serves_others),
+                                     cmocka_unit_test(half_written),   cmocka_unit_test(highest),
+                                     cmocka_unit_test(refusals),       cmocka_unit_test(size_is_told),
+                                     cmocka_unit_test(from_elsewhere), cmocka_unit_test(said_badly),
+                                     cmocka_unit_test(without_labels), cmocka_unit_test(in_int8)};
   return cmocka_run_group_tests(tests, make_teachers, remove_teachers);
 }
