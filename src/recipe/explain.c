@@ -6,23 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRAINING_PER_FORWARD = 3 };
+/* A model on images of a data set; batch: of its training steps, 0 where it is only run. */
+typedef struct trial {
+  const char *model;
+  int64_t image[3], classes, batch;
+  bool low;
+  rt_sizes sizes;
+  rt_cost cost;
+} trial;
 
-typedef struct sizes {
-  rt_sizes of;
-  double seconds; /* an image, forward */
-  bool known;
-} sizes;
-
-enum { MOST_MODELS = 64 };
+enum { MOST_TRIALS = 128 };
 
 typedef struct explanation {
   const rt_recipe *recipe;
-  struct {
-    const char *model;
-    sizes sizes;
-  } seen[MOST_MODELS]; /* of the data set that is open */
+  trial seen[MOST_TRIALS];
   int n;
+  const char *cache[MOST_TRIALS]; /* of what teachers say: filled by an earlier stage */
+  int caches;
   rt_strbuf text;
   const char *data_text; /* of the data set that is open */
   char options_text[2048];
@@ -33,13 +33,28 @@ typedef struct explanation {
 
 /* ---- a model, untrained ---- */
 
-static void find_sizes(const char *model, const rt_data_info *d, sizes *out) {
+static bool same_trial(const trial *a, const trial *b) {
+  return strcmp(a->model, b->model) == 0 && memcmp(a->image, b->image, sizeof a->image) == 0 &&
+         a->classes == b->classes && a->batch == b->batch && a->low == b->low;
+}
+
+static rt_status try_out(explanation *e, const char *model, int64_t batch, bool low, trial *out) {
   char name[64], options[512];
   const char *colon = strchr(model, ':');
-  int64_t image[] = {d->channels, d->height, d->width};
+  const rt_data_info *d = &e->info;
+  *out = (trial){
+      .model = model, .image = {d->channels, d->height, d->width}, .classes = d->classes, .batch = batch, .low = low};
+  for (int i = 0; i < e->n; i++)
+    if (same_trial(&e->seen[i], out)) {
+      *out = e->seen[i];
+      return RT_OK;
+    }
   snprintf(name, sizeof name, "%.*s", (int)strcspn(model, ":"), model);
   snprintf(options, sizeof options, "classes=%lld %s", (long long)d->classes, colon ? colon + 1 : "");
-  out->known = rt_model_sizes(name, options, image, &out->of, &out->seconds) == RT_OK;
+  rt_status s = rt_model_sizes(name, options, out->image, &out->sizes);
+  if (s == RT_OK) s = rt_model_cost(name, options, out->image, batch, low, &out->cost);
+  if (s == RT_OK && e->n < MOST_TRIALS) e->seen[e->n++] = *out;
+  return s;
 }
 
 /* ---- a stage ---- */
@@ -52,7 +67,6 @@ static rt_status open_data(explanation *e, const rt_stage *stage) {
   if (e->data && strcmp(e->data_text, data) == 0 && strcmp(e->options_text, text) == 0) return RT_OK;
   rt_data_free(e->data);
   e->data = NULL;
-  e->n = 0;
   e->data_text = data;
   snprintf(e->options_text, sizeof e->options_text, "%s", text);
   rt_status s = rt_data_open(data, text, &e->data);
@@ -69,38 +83,71 @@ static void add_time(rt_strbuf *text, double seconds) {
     rt_strbuf_add(text, "%.1f h", seconds / 3600);
 }
 
-static sizes sizes_of(explanation *e, const char *model) {
-  sizes found = {0};
-  for (int i = 0; i < e->n; i++)
-    if (strcmp(e->seen[i].model, model) == 0) return e->seen[i].sizes;
-  find_sizes(model, &e->info, &found);
-  if (e->n < MOST_MODELS && found.known) {
-    e->seen[e->n].model = model;
-    e->seen[e->n++].sizes = found;
-  }
-  return found;
+static double number(const rt_stage *stage, const char *setting, double fallback) {
+  const char *text = rt_stage_text(stage, setting);
+  return text && *text ? strtod(text, NULL) : fallback;
 }
 
-/* A training run costs three forward passes an image and epoch, and one of every teacher. */
-static rt_status explain_training(explanation *e, const rt_stage *stage) {
-  const char *epochs = rt_stage_text(stage, "epochs");
-  rt_status s = open_data(e, stage);
-  if (s != RT_OK) return s;
-  sizes own = sizes_of(e, rt_stage_text(stage, "model"));
-  if (!own.known) return rt_fail_in(RT_E_ARGUMENT, "%s", stage->name);
-  double each = own.seconds * TRAINING_PER_FORWARD;
+static bool computes_in_bf16(const rt_stage *stage) {
+  const char *text = rt_stage_text(stage, "precision");
+  rt_machine machine;
+  rt_machine_info(&machine);
+  return text && strcmp(text, "auto") != 0 ? strcmp(text, "bf16") == 0 : machine.bf16;
+}
+
+/* A model of the table; of a stage that goes on from another one's model, that one's. NULL: a file, which isn't opened here. */
+static const char *model_of(const explanation *e, const rt_stage *stage) {
+  const char *text = rt_stage_text(stage, "model");
+  int i = text ? rt_recipe_find(e->recipe, text) : -1;
+  if (i >= 0) return model_of(e, &e->recipe->stage[i]);
+  return text && *text && !strchr(text, '/') && !strstr(text, ".onnx") ? text : NULL;
+}
+
+/* Passes of the teachers over the training images: what is kept on disk is said once. */
+static double teacher_passes(explanation *e, const rt_stage *stage, double epochs) {
+  const char *cache = rt_stage_text(stage, "cache_teacher"), *augment = rt_stage_text(stage, "augment");
+  if (!cache || !*cache) return epochs;
+  for (int i = 0; i < e->caches; i++)
+    if (strcmp(e->cache[i], cache) == 0) return 0;
+  if (e->caches < MOST_TRIALS) e->cache[e->caches++] = cache;
+  double variants = augment && strcmp(augment, "none") == 0 ? 1 : number(stage, "draws", 0);
+  return variants > 0 && variants < epochs ? variants : epochs;
+}
+
+/* Seconds an image of all teachers that are stages, forward; their memory is added. */
+static rt_status add_teachers(explanation *e, const rt_stage *stage, double *seconds, double *bytes) {
   const char *teachers = rt_stage_text(stage, "teacher");
   char name[1024];
-  while (teachers && rt_next_element(&teachers, name, sizeof name)) {
+  rt_status s = RT_OK;
+  while (teachers && s == RT_OK && rt_next_element(&teachers, name, sizeof name)) {
     int i = rt_recipe_find(e->recipe, name);
-    const rt_stage *of = i >= 0 ? &e->recipe->stage[i] : stage;
-    if (of != stage && rt_stage_text(of, "model")) each += sizes_of(e, rt_stage_text(of, "model")).seconds;
+    const char *model = i >= 0 ? model_of(e, &e->recipe->stage[i]) : NULL;
+    trial t;
+    if (!model) continue;
+    s = try_out(e, model, 0, computes_in_bf16(stage), &t);
+    if (s == RT_OK) *seconds += t.cost.seconds;
+    if (s == RT_OK) *bytes += t.sizes.parameters * 8;
   }
-  double n = epochs ? strtod(epochs, NULL) : 20, seconds = n * (double)e->info.count[RT_TRAIN] * each;
+  return s;
+}
+
+/* Measured: a step of the student, a forward pass of every teacher. */
+static rt_status explain_training(explanation *e, const rt_stage *stage) {
+  const char *model = model_of(e, stage);
+  trial own;
+  double taught = 0, epochs = number(stage, "epochs", 20);
+  rt_status s = model ? open_data(e, stage) : RT_OK;
+  if (!model) rt_strbuf_add(&e->text, "%s: of a file", rt_stage_text(stage, "model"));
+  if (s != RT_OK || !model) return s;
+  s = try_out(e, model, (int64_t)number(stage, "batch", 128), computes_in_bf16(stage), &own);
+  double bytes = (double)own.cost.bytes;
+  if (s == RT_OK) s = add_teachers(e, stage, &taught, &bytes);
+  if (s != RT_OK) return rt_fail_in(s, "%s", stage->name);
+  double images = (double)e->info.count[RT_TRAIN], passes = taught > 0 ? teacher_passes(e, stage, epochs) : 0;
+  double seconds = images * (epochs * own.cost.seconds + passes * taught);
   e->total += seconds;
-  rt_strbuf_add(&e->text, "%s, %.0f parameters, %.1f million MACs, %.0f epochs of %lld images, about ",
-                rt_stage_text(stage, "model"), own.of.parameters, own.of.macs / 1e6, n,
-                (long long)e->info.count[RT_TRAIN]);
+  rt_strbuf_add(&e->text, "%s, %.0f parameters, %.1f million MACs, %.0f MB, %.0f epochs of %.0f images, about ", model,
+                own.sizes.parameters, own.sizes.macs / 1e6, bytes / 1e6, epochs, images);
   add_time(&e->text, seconds);
   return RT_OK;
 }
@@ -108,7 +155,7 @@ static rt_status explain_training(explanation *e, const rt_stage *stage) {
 static bool trains(const rt_stage_kind *kind) {
   rt_setting s;
   for (int i = 0; kind->setting(i, &s) == RT_OK; i++)
-    if (strcmp(s.name, "epochs") == 0) return true;
+    if (strcmp(s.name, "optimizer") == 0) return true;
   return false;
 }
 
@@ -135,7 +182,7 @@ rt_status rt_recipe_explain(const rt_recipe *recipe, char **out) {
   for (int i = 0; i < recipe->n && s == RT_OK; i++) s = explain_stage(&e, i);
   rt_strbuf_add(&e.text, "about ");
   add_time(&e.text, e.total);
-  rt_strbuf_add(&e.text, " of training in fp32 on %d thread%s\n", rt_threads(), rt_threads() == 1 ? "" : "s");
+  rt_strbuf_add(&e.text, " of training on %d thread%s\n", rt_threads(), rt_threads() == 1 ? "" : "s");
   rt_data_free(e.data);
   if (s == RT_OK && e.text.failed) s = RT_E_MEMORY;
   *out = s == RT_OK ? e.text.text : NULL;

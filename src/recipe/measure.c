@@ -93,7 +93,7 @@ static rt_status write_result(const measurement *m, const char *path, cJSON *to)
   if (stat(path, &st) == 0) cJSON_AddNumberToObject(to, "file_bytes", (double)st.st_size);
   rt_sizes sizes;
   s = rt_model_sizes(m->info.model, m->info.options, (const int64_t[]){m->info.channels, m->info.height, m->info.width},
-                     &sizes, NULL);
+                     &sizes);
   cJSON_AddNumberToObject(to, "parameters", sizes.parameters);
   cJSON_AddNumberToObject(to, "macs", sizes.macs);
   return s;

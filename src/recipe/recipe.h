@@ -148,8 +148,15 @@ rt_status rt_measure_model(rt_stage_run *run, const char *path, struct cJSON *to
 typedef struct rt_sizes {
   double parameters, macs; /* macs: of one image, in evaluation form */
 } rt_sizes;
-/* Of a model of the table on images of channels, height, width; *seconds, where it isn't NULL: of one image, forward. */
-rt_status rt_model_sizes(const char *name, const char *options, const int64_t image[3], rt_sizes *out, double *seconds);
+/* Of a model of the table on images of channels, height, width. */
+rt_status rt_model_sizes(const char *name, const char *options, const int64_t image[3], rt_sizes *out);
+typedef struct rt_cost {
+  double seconds; /* an image */
+  int64_t bytes;  /* activations and workspaces, derived weights, variables */
+} rt_cost;
+/* Of a training step of so many images, tried out; batch 0: of a forward pass. low: in bf16. */
+rt_status rt_model_cost(const char *name, const char *options, const int64_t image[3], int64_t batch, bool low,
+                        rt_cost *out);
 /* mean, sd, half of the 95 % interval of the mean (Student's t), and the values. */
 struct cJSON *rt_statistics(const double *value, int n);
 

@@ -72,7 +72,7 @@ refuses(2, "run.json", "report", TMP, "-o", TMP / "x.html")
 recipe = write(GOOD)
 plan = run("run", recipe, "--dry-run", "--set", "stages.teacher.epochs=1")
 check(plan.returncode == 0 and "1 epochs of 270 images" in plan.stdout and "small: 12 stages" in plan.stdout, f"dry run: {plan.stdout}{plan.stderr}")
-check("parameters" in plan.stdout and not (TMP / "one").exists(), "a dry run tells sizes and writes nothing")
+check("parameters" in plan.stdout and " MB, 1 epochs" in plan.stdout and not (TMP / "one").exists(), "a dry run tells sizes and writes nothing")
 
 # Those that come along are right; the sizes of teachers are those of 32 features and 10 classes.
 if pathlib.Path("/usr/share/dataset-fashion-mnist").exists() or run("data", "check", "fashion-mnist").returncode == 0:
