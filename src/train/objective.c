@@ -232,6 +232,10 @@ static rt_status check_teacher(const rt_trainer *t, const rt_term *term) {
   if (t->data->unlabelled && (term->row->needs & RT_LOSS_LABELS) && !term->row->spares_unlabelled)
     return rt_fail(RT_E_ARGUMENT, "%s needs every image's label, and %lld of the training images have none: kd doesn't",
                    term->row->name, (long long)t->data->unlabelled);
+  if (t->soft && (term->row->needs & RT_LOSS_LABELS) && !term->row->spares_unlabelled)
+    return rt_fail(RT_E_ARGUMENT,
+                   "%s needs class numbers, and augment=%s mixes them: leave mixup and cutmix out, or take kd",
+                   term->row->name, t->o.augment);
   if (term->options->from > o->teachers)
     return rt_fail(RT_E_ARGUMENT, "%s: from=%lld, and there %s %d teacher%s", term->row->name,
                    (long long)term->options->from, o->teachers == 1 ? "is" : "are", o->teachers,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from support.command import RETORT, check, check_sentence, finish
@@ -92,6 +93,25 @@ def refused(work, teacher):
     check(not list(work.glob("runs/*")), "what is refused leaves no directory")
 
 
+def killed(work, teacher):
+    """Killed again and again while it fills a cache, a run ends as the one that asks its teacher live; what it kept serves the next."""
+    student = ["distill", "--teacher", teacher, "--student", "resnet8:width=8", *DATA, "--epochs", "6", "--draws", "3", "--checkpoint-steps", "5",
+               "--quiet"]
+    keep = ["--cache-teacher", work / "said.safetensors"]
+    done = run(*student, "--out", work / "live")
+    check(done.returncode == 0, f"live: {done.stderr}")
+    for delay in (0.15, 0.3, 0.45, 0.6):
+        again = ["--resume"] if (work / "killed/config.json").exists() else []
+        with subprocess.Popen([RETORT, *map(str, student + keep), "--out", work / "killed", *again], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+            time.sleep(delay)
+            process.kill()
+    for out, *again in (("killed", "--resume"), ("after",)):
+        done = run(*student, *keep, "--out", work / out, *again)
+        check(done.returncode == 0 and (work / out / "model.last.pth").read_bytes() == (work / "live/model.last.pth").read_bytes(),
+              f"{out}: the bits of the live run {done.stderr}")
+
+
 def tools():
     done = run("inspect", "resnet20", "--layers")
     check(any(line.split() == ["layer3.2", "64x8x8"] for line in done.stdout.splitlines()), f"inspect --layers: {done.stdout[:300]}")
@@ -111,6 +131,7 @@ def main():
         learns(work, teacher)
         beside_the_teacher(work, teacher)
         refused(work, teacher)
+        killed(work, teacher)
         tools()
     return finish()
 

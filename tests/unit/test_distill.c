@@ -327,6 +327,8 @@ static void refusals(void **state) {
   run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "losses", "kd:temprature=3", NULL), "did you mean temperature");
   run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "losses", "kd", "label_smoothing", "0.1", NULL), "belongs there");
   run_says(RT_E_IO, distill("x", NULL, NULL, "teacher", "nobody.pth", NULL), "nobody.pth");
+  run_says(RT_E_ARGUMENT, distill("x", NULL, NULL, "losses", "dkd", "augment", "mixup=0.2", NULL),
+           "dkd needs class numbers");
   run_says(RT_E_SHAPE,
            distill("x", NULL, NULL, "losses", "fsp:layers=layer1:layer1+layer2:layer2", "teacher", convolutional, NULL),
            "layer layer1 has 4 channels in the student and 6 in the teacher");

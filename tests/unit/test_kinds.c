@@ -1,4 +1,5 @@
 /* Kinds of distillation that are more than one teacher and one student: chains, deep supervision, peers. */
+#include "base/alloc.h"
 #include "data_dir.h"
 #include "runs.h"
 
@@ -199,8 +200,42 @@ static void peers(void **state) {
   run_says(RT_E_ARGUMENT, train("bad", NULL, NULL, "peers", "same", "losses", "kd:from=2", NULL), "from=2");
 }
 
+/* ---- without memory ---- */
+
+/* Whichever allocation fails, a run that has peers, heads, what a teacher said, and a cache ends with a sentence and gives all back. */
+static void failing_memory(void **state) {
+  (void)state;
+  char cache[1100], said[1100];
+  static float logits[150 * 10];
+  int64_t dim[] = {150, 10};
+  rt_array array = {"logits", RT_F32, 2, dim, logits};
+  snprintf(said, sizeof said, "%s", data_dir_path("said.npz"));
+  snprintf(cache, sizeof cache, "%s", data_dir_path("kept.safetensors"));
+  run_good(rt_file_write(said, &array, 1, NULL, 0));
+  const char *losses = "cross_entropy deep_supervision:width=4 kd";
+  int64_t before = rt_alloc_count().live, calls = rt_alloc_count().calls;
+  run_good(train("all", NULL, NULL, "teacher", model_of("g1"), "teacher_outputs", said, "peers", "mlp:hidden=4",
+                 "cache_teacher", cache, "losses", losses, "epochs", "1", NULL));
+  calls = rt_alloc_count().calls - calls;
+  int failures = 0;
+  for (int64_t after = 0; after < calls; after += 2 + after / 24) {
+    rt_alloc_fail_after(after);
+    rt_status s =
+        train("memory", NULL, NULL, "teacher", model_of("g1"), "teacher_outputs", said, "peers", "mlp:hidden=4",
+              "cache_teacher", cache, "losses", losses, "epochs", "1", "resume", "true", NULL);
+    rt_alloc_fail_after(-1);
+    assert_int_equal(rt_alloc_count().live, before);
+    if (s == RT_OK) break;
+    if (s != RT_E_MEMORY && !strstr(rt_error(), "memory"))
+      fail_msg("allocation %lld of %lld: %s", (long long)after, (long long)calls, rt_error());
+    failures++;
+  }
+  assert_true(failures > 20);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(born_again), cmocka_unit_test(assistants),
-                                     cmocka_unit_test(chain_refusals), cmocka_unit_test(deep), cmocka_unit_test(peers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(born_again),     cmocka_unit_test(assistants),
+                                     cmocka_unit_test(chain_refusals), cmocka_unit_test(deep),
+                                     cmocka_unit_test(peers),          cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, make, clean);
 }
