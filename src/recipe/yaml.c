@@ -89,10 +89,12 @@ static struct fy_node *inside(struct fy_node *item) {
   return value && fy_node_get_type(value) == FYNT_MAPPING ? value : item;
 }
 
+/* "- train: {as: NAME}"; "- bench: {…}" by its kind. */
 static bool is_called(struct fy_node *item, const char *name) {
-  item = inside(item);
+  struct fy_node *settings = inside(item);
   struct fy_node *as =
-      fy_node_get_type(item) == FYNT_MAPPING ? fy_node_mapping_lookup_by_string(item, "as", FY_NT) : NULL;
+      fy_node_get_type(settings) == FYNT_MAPPING ? fy_node_mapping_lookup_by_string(settings, "as", FY_NT) : NULL;
+  if (!as && settings != item) as = fy_node_pair_key(fy_node_mapping_get_by_index(item, 0));
   size_t length = 0;
   const char *text = as ? fy_node_get_scalar(as, &length) : NULL;
   return text && length == strlen(name) && memcmp(text, name, length) == 0;

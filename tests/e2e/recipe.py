@@ -66,6 +66,7 @@ refused("stages:", "stages: [", "5:3")
 refused("to: student_kd.safetensors", "to: a/b", "14:36", "a/b")
 refuses(1, "nowhere.yaml", "run", TMP / "nowhere.yaml")
 refuses(2, "stages.9.epochs", "run", write(GOOD), "--set", "stages.9.epochs=1")
+refuses(2, "seconds=soon", "run", write(GOOD), "--set", "stages.bench.seconds=soon")
 refuses(2, "run.json", "report", TMP, "-o", TMP / "x.html")
 
 # What it would do.
