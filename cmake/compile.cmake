@@ -18,11 +18,12 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 # and the best that the machine has is chosen at run time.
 set(RETORT_ISAS base)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-  set(RETORT_ISAS base avx2 avx512 avx512bf16)
+  set(RETORT_ISAS base avx2 avx512 avx512vnni avx512bf16)
   set(RETORT_BASELINE -march=x86-64-v2)
   set(RETORT_ISA_base -march=x86-64-v2)
   set(RETORT_ISA_avx2 -march=x86-64-v3)
   set(RETORT_ISA_avx512 -march=x86-64-v4)
+  set(RETORT_ISA_avx512vnni -march=x86-64-v4 -mavx512vnni)
   set(RETORT_ISA_avx512bf16 -march=x86-64-v4 -mavx512bf16 -mavx512vnni)
 endif()
 

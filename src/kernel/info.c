@@ -17,6 +17,6 @@ const char *rt_kernel_backend(char *buffer, size_t size) {
 }
 
 const char *rt_kernel_simd(void) {
-  static const char *const names[] = {"baseline", "avx2", "avx512", "avx512", "avx512_bf16", "avx512_bf16"};
+  static const char *const names[] = {"baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "avx512_bf16"};
   return names[rt_cpu_get()->isa];
 }

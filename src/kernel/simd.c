@@ -4,7 +4,7 @@
 
 extern const rt_simd rt_simd_base;
 #if defined __x86_64__
-extern const rt_simd rt_simd_avx2, rt_simd_avx512, rt_simd_avx512bf16;
+extern const rt_simd rt_simd_avx2, rt_simd_avx512, rt_simd_avx512vnni, rt_simd_avx512bf16;
 #endif
 
 const rt_simd *rt_simd_get(void) {
@@ -12,7 +12,7 @@ const rt_simd *rt_simd_get(void) {
 #if defined __x86_64__
   case RT_ISA_AMX:
   case RT_ISA_AVX512_BF16: return &rt_simd_avx512bf16;
-  case RT_ISA_AVX512_VNNI:
+  case RT_ISA_AVX512_VNNI: return &rt_simd_avx512vnni;
   case RT_ISA_AVX512: return &rt_simd_avx512;
   case RT_ISA_AVX2: return &rt_simd_avx2;
 #endif

@@ -16,6 +16,15 @@ typedef struct rt_fake_grid {
   float scale, zero, low, high;
 } rt_fake_grid;
 
+/* How a Winograd convolution in int8 ends, see op/conv2d_winograd_int8.c: numbers of a panel's filters, `plane` of them a
+ * tap in `factor`. */
+typedef struct rt_winograd_int8_end {
+  const float *factor, *constant, *scale, *bias;
+  int64_t plane;
+  float residual_scale, high;
+  bool relu, f32;
+} rt_winograd_int8_end;
+
 typedef struct rt_simd {
 #define LOOP(name, parameters) void(*name) parameters;
 #define LOOPS(name, parameters) void(*name[2]) parameters;

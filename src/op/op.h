@@ -41,6 +41,22 @@ typedef struct rt_conv2d_int8_attr {
   rt_conv2d_attr conv;
 } rt_conv2d_int8_attr;
 
+/* The same for 3×3 filters by Winograd's F(2×2, 3×3), whose products are of int8 again: see op/conv2d_winograd_int8.c. */
+typedef struct rt_conv2d_winograd_int8_attr {
+  rt_int8_attr int8;
+  int64_t padding[2];
+  int activation;
+  rt_ints multiplier; /* 16 numbers up to 32767: levels of a transformed input are it times that, over 2¹⁵ */
+  int64_t centre;     /* of the one that sums four pixels; the others are differences */
+} rt_conv2d_winograd_int8_attr;
+
+enum { RT_WINOGRAD_TAPS = 16, RT_WINOGRAD_SUM = 5 }; /* SUM: the tap that sums four pixels */
+
+/* A filter's C×3×3 weights transformed: levels u[16×C], what one is worth (the input's levels included), and what `centre`
+ * took out of the sum. */
+void rt_winograd_int8_filter(const rt_conv2d_winograd_int8_attr *attr, const int8_t *w, int64_t channels, int8_t *u,
+                             float factor[RT_WINOGRAD_TAPS], float *constant);
+
 typedef struct rt_quantize_attr {
   double scale;
   int64_t zero_point, high; /* levels are 0 … high */

@@ -10,7 +10,10 @@ typedef struct rt_int8_node {
   bool int8;    /* it runs in int8 */
   double scale; /* its result's grid is scale·(q − zero_point); 0: it has none */
   int zero_point;
+  const int *winograd; /* multipliers and centre for conv2d_winograd_int8; NULL: it runs directly */
 } rt_int8_node;
+
+enum { RT_WINOGRAD_NUMBERS = RT_WINOGRAD_TAPS + 1 };
 
 typedef struct rt_int8_table {
   const rt_int8_node *node;
@@ -31,5 +34,7 @@ rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, bool l
 
 /* Why a node can't run in int8; NULL: it can. */
 const char *rt_int8_obstacle(const rt_node *node);
+/* A convolution that F(2×2, 3×3) computes. */
+bool rt_int8_winograd_applies(const rt_node *node);
 
 #endif

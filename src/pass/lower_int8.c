@@ -51,6 +51,15 @@ const char *rt_int8_obstacle(const rt_node *node) {
   return NULL;
 }
 
+bool rt_int8_winograd_applies(const rt_node *node) {
+  if (node->op != RT_OP(conv2d) || node->in[1]->type.rank != 4) return false;
+  const rt_conv2d_attr *a = node->attr;
+  for (int i = 0; i < 2; i++)
+    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->padding[i] > 2 || node->in[1]->type.dim[2 + i] != 3)
+      return false;
+  return a->groups == 1;
+}
+
 static bool is_int8(const lowering *l, const rt_node *node) {
   const rt_int8_node *e = entry(l, node->name);
   return e && e->int8 && !rt_int8_obstacle(node);
@@ -154,9 +163,20 @@ static rt_value *padded(lowering *l, const product *p, rt_conv2d_attr *conv) {
   return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
 }
 
+static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, const int *numbers) {
+  rt_conv2d_winograd_int8_attr w = {.int8 = a->int8,
+                                    .padding = {a->conv.padding[0], a->conv.padding[1]},
+                                    .activation = a->conv.activation,
+                                    .multiplier = {.n = RT_WINOGRAD_TAPS},
+                                    .centre = numbers[RT_WINOGRAD_TAPS]};
+  for (int i = 0; i < RT_WINOGRAD_TAPS; i++) w.multiplier.v[i] = numbers[i];
+  return w;
+}
+
 static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bool f32) {
   rt_graph *g = l->rw.to;
   const rt_node *node = p->node;
+  const int *winograd = rt_int8_winograd_applies(node) ? entry(l, node->name)->winograd : NULL;
   bool conv = node->op == RT_OP(conv2d);
   const rt_type *w = &node->in[1]->type;
   rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
@@ -172,7 +192,10 @@ static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bo
   bias = bias_of(l, p, weight, scale, bias);
   scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, p->x->scale / p->y.scale));
   rt_value *in[] = {x, weight, scale, bias, residual};
-  return rt_graph_add(g, node->op->int8, node->name, in, residual ? 5 : 4, &attr);
+  int n = residual ? 5 : 4;
+  if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, &attr);
+  rt_conv2d_winograd_int8_attr by_tiles = winograd_of(&attr, winograd);
+  return rt_graph_add(g, RT_OP(conv2d_winograd_int8), node->name, in, n, &by_tiles);
 }
 
 /* The node again with its first input and its residual replaced, and a weight that is rounded. */

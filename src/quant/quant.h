@@ -4,6 +4,7 @@
  *   decide.c     which nodes are quantized how, and why the others aren't
  *   ranges.c     what passes through the network when images do
  *   refine.c     equalization of layers, correction of biases
+ *   winograd.c   which convolutions run by Winograd in int8
  *   measure.c    accuracy, signal to noise, which layer costs what
  *   noise.c      signal to noise of every layer
  *   write.c      the file
@@ -23,7 +24,7 @@ typedef struct rt_quantize_settings {
   int method, target;
   const char *observer, *keep, *schemes, *observers, *record, *save_record;
   int64_t images, batch, seed, analyze_images;
-  bool equalize, correct_bias, analyze;
+  bool equalize, correct_bias, winograd, analyze;
   double max_drop;
   int64_t threads;
   const char *out;
@@ -67,6 +68,10 @@ rt_status rt_quantize_decide(rt_quantizer *q);
 rt_status rt_quantize_equalize(rt_quantizer *q, int *pairs);
 /* After the ranges are known: b −= Σ (ŵ − w)·E[x] over each filter (Nagel et al. 2019). */
 rt_status rt_quantize_correct(rt_quantizer *q);
+
+/* ---- winograd.c ---- */
+/* Which convolutions of the record run by Winograd, and the grids of their transformed inputs. After the scales are known. */
+rt_status rt_quantize_winograd(rt_quantizer *q);
 
 /* ---- measure.c ---- */
 /* A compiled network of the record over new variables, and of the folded graph itself. */

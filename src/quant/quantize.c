@@ -149,7 +149,8 @@ static rt_status decide(rt_quantizer *q) {
   }
   if (s == RT_OK) s = calibrate(q);
   if (s == RT_OK) rt_record_set_scales(&q->record);
-  return s == RT_OK && q->o.correct_bias ? rt_quantize_correct(q) : s;
+  if (s == RT_OK && q->o.correct_bias) s = rt_quantize_correct(q);
+  return s == RT_OK && q->o.winograd ? rt_quantize_winograd(q) : s;
 }
 
 static rt_status finish(rt_quantizer *q, char **report) {

@@ -38,6 +38,8 @@ static const rt_option table[] = {
      "even out the channels of neighbouring layers first: for weights per tensor"},
     {"correct_bias", RT_OPT_BOOL, FIELD(correct_bias), "false", 0, 0, NULL,
      "take out of the biases what rounding the weights adds on average"},
+    {"winograd", RT_OPT_BOOL, FIELD(winograd), "true", 0, 0, NULL,
+     "3x3 convolutions with fewer multiplications, rounded once more, where that is faster on this CPU"},
     {"analyze", RT_OPT_BOOL, FIELD(analyze), "false", 0, 0, NULL,
      "say what each layer costs: noise of weights and outputs, of the network with it alone in int8, time"},
     {"analyze_images", RT_OPT_INT, FIELD(analyze_images), "128", 1, 1e6, NULL, "to analyze with"},

@@ -38,6 +38,9 @@ static rt_status check_record(const rt_record *r, const rt_graph *g) {
                      n->node);
     const char *why = rt_int8_obstacle(node);
     if (why) return rt_fail(RT_E_ARGUMENT, "the quantization record wants %s in int8: %s", n->node, why);
+    if (*n->winograd && !rt_int8_winograd_applies(node))
+      return rt_fail(RT_E_ARGUMENT,
+                     "the quantization record wants %s by Winograd: only 3×3 convolutions of stride 1 can be", n->node);
   }
   for (int i = 0; i < g->n_nodes; i++)
     if (g->node[i]->op->int8 && !rt_record_find(r, g->node[i]->name))
@@ -62,7 +65,8 @@ rt_status rt_record_lower(const rt_record *r, const rt_graph *folded, rt_store *
   rt_status s = node ? check_record(r, folded) : RT_E_MEMORY;
   for (int i = 0; i < r->n && s == RT_OK; i++) {
     const rt_record_node *n = &r->node[i];
-    node[i] = (rt_int8_node){n->node, n->form == RT_FORM_INT8, n->scale, n->zero_point};
+    node[i] =
+        (rt_int8_node){n->node, n->form == RT_FORM_INT8, n->scale, n->zero_point, *n->winograd ? n->winograd : NULL};
   }
   if (s == RT_OK) s = rt_lower_int8(folded, &table, to, out);
   for (int i = 0; i < r->n && s == RT_OK; i++) {

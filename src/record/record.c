@@ -12,7 +12,7 @@ static const char *const form_names[] = {"fp32", "bf16", "int8", NULL};
 static const char *const weights_names[] = {"none", "per_channel", "per_tensor", NULL};
 static const char *const target_names[] = {"auto", "vnni", "fbgemm", "qnnpack", NULL};
 static const char FORMAT[] = "retort quantization 1";
-enum { TEXT_MOST = 1000, NODES_MOST = 1 << 16 };
+enum { TEXT_MOST = 1000, NODES_MOST = 1 << 16, WINOGRAD_NUMBERS = RT_WINOGRAD_TAPS + 1 };
 
 /* ---- targets ---- */
 
@@ -63,6 +63,10 @@ const rt_record_node *rt_record_find(const rt_record *r, const char *node) {
   return NULL;
 }
 
+void rt_record_run_directly(rt_record *r) {
+  for (int i = 0; i < r->n; i++) r->node[i].winograd[0] = 0;
+}
+
 /* ---- to text: a line a node ---- */
 
 static cJSON *node_json(const rt_record_node *n) {
@@ -81,6 +85,7 @@ static cJSON *node_json(const rt_record_node *n) {
     cJSON_AddNumberToObject(o, "high", n->range.high);
     cJSON_AddStringToObject(o, "observer", n->observer);
   }
+  if (*n->winograd) cJSON_AddItemToObject(o, "winograd", cJSON_CreateIntArray(n->winograd, WINOGRAD_NUMBERS));
   return o;
 }
 
@@ -189,6 +194,22 @@ static rt_status read_output(const reading *r, const cJSON *o, rt_record_node *n
   return s;
 }
 
+static rt_status read_winograd(const reading *r, const cJSON *o, rt_record_node *n) {
+  const cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "winograd"), *item;
+  int i = 0;
+  if (!list) return RT_OK;
+  cJSON_ArrayForEach(item, list) {
+    double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    bool centre = i == RT_WINOGRAD_TAPS;
+    if (i < WINOGRAD_NUMBERS && v == nearbyint(v) && v >= !centre && v <= (centre ? 1020 : 32767))
+      n->winograd[i++] = (int)v;
+    else
+      return wrong(r, "winograd", "16 whole numbers from 1 to 32767 and one from 0 to 1020");
+  }
+  return i == WINOGRAD_NUMBERS ? RT_OK
+                               : wrong(r, "winograd", "16 whole numbers from 1 to 32767 and one from 0 to 1020");
+}
+
 static rt_status read_node(reading *r, const cJSON *o) {
   rt_record_node n = {0};
   int form = 0, weights = 0;
@@ -203,6 +224,7 @@ static rt_status read_node(reading *r, const cJSON *o) {
   n.form = (rt_form)form;
   n.weights = (rt_weights)weights;
   if (s == RT_OK) s = read_output(r, o, &n);
+  if (s == RT_OK) s = read_winograd(r, o, &n);
   return s == RT_OK ? rt_record_add(r->record, &n) : s;
 }
 

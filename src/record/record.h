@@ -8,7 +8,7 @@
 #define RT_RECORD_RECORD_H
 
 #include "calibrate/calibrate.h"
-#include "graph/graph.h"
+#include "op/op.h"
 
 typedef enum rt_form { RT_FORM_FP32, RT_FORM_BF16, RT_FORM_INT8 } rt_form; /* what a node computes in */
 typedef enum rt_weights { RT_WEIGHTS_NONE, RT_WEIGHTS_PER_CHANNEL, RT_WEIGHTS_PER_TENSOR } rt_weights;
@@ -31,6 +31,8 @@ typedef struct rt_record_node {
   rt_range range;       /* of its output */
   double scale;         /* of its output; 0: it isn't quantized */
   int zero_point;
+  int winograd[RT_WINOGRAD_TAPS +
+               1]; /* multipliers and centre of conv2d_winograd_int8; the first 0: it runs directly */
 } rt_record_node;
 
 typedef struct rt_record {
@@ -45,6 +47,7 @@ typedef struct rt_record {
 void rt_record_release(rt_record *record);
 /* A node more; texts are copied. */
 rt_status rt_record_add(rt_record *record, const rt_record_node *node);
+void rt_record_run_directly(rt_record *record);                                  /* no convolution by Winograd */
 const rt_record_node *rt_record_find(const rt_record *record, const char *node); /* NULL: not there */
 
 rt_status rt_record_print(const rt_record *record, char **out); /* freed with rt_text_free */

@@ -173,7 +173,9 @@ rt_status rt_export(const char *path, const rt_network_options *network, const c
   rt_export_report mine = {0};
   rt_network *n;
   if (!options) options = &usual;
-  rt_status s = rt_network_load(path, network, &n);
+  rt_network_options direct = network ? *network : (rt_network_options){0};
+  direct.kernels = RT_KERNELS_DIRECT; /* ONNX has no other convolution */
+  rt_status s = rt_network_load(path, &direct, &n);
   if (s != RT_OK) return s;
   metadata *m = rt_alloc(sizeof *m);
   s = m ? write(n, path, out, options, m) : RT_E_MEMORY;

@@ -247,6 +247,7 @@ static rt_status load_weights(rt_network *n, rt_file *file, const rt_network_opt
   rt_record record = {0};
   if (!text) return rt_store_load(n->store, file, &o->load, &n->info.load); /* names the file itself */
   rt_status s = rt_record_parse(text, strlen(text), "its metadata \"quantization\"", &record);
+  if (s == RT_OK && o->kernels == RT_KERNELS_DIRECT) rt_record_run_directly(&record);
   if (s == RT_OK) s = lower(n, &record);
   if (s == RT_OK) s = declare_vectors(n, file);
   if (s != RT_OK) {

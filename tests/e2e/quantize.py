@@ -72,6 +72,15 @@ def check_static(work, model):
     said = report(model, "--record", work / "edited.json", "-o", work / "edited.safetensors", *DATA)
     check(said["int8"] == 7 and read_safetensors(work / "edited.safetensors")[0]["conv1.weight"]["dtype"] == "F32",
           "quantize --record: an edited one is obeyed")
+    for node in edited["nodes"]:
+        if node["node"] == "layer1.0.conv1":
+            node["winograd"] = [8192] * 16 + [510]
+    (work / "edited.json").write_text(json.dumps(edited))
+    said = report(model, "--record", work / "edited.json", "-o", work / "edited.safetensors", *DATA)
+    check(abs(said["after"]["correct"] - said["before"]["correct"]) <= 6, f"a layer by Winograd: {said['after']}")
+    for kernels, there in (("auto", True), ("direct", False)):
+        done = run("bench", work / "edited.safetensors", "--seconds", 0, "--per-layer", "--kernels", kernels)
+        check(("conv2d_winograd_int8" in done.stderr) == there, f"bench --kernels {kernels}: {done.stderr}")
     return out, record
 
 
@@ -116,6 +125,17 @@ def check_refusals(work, model, int8, record):
     other["nodes"] = [n for n in other["nodes"] if n["node"] != "layer1.0.conv1"]
     (work / "bad.json").write_text(json.dumps(other))
     refuses(2, "says nothing of conv2d layer1.0.conv1", "quantize", model, "--record", work / "bad.json", *out)
+    other = json.loads(record.read_text())
+    other["nodes"][2]["winograd"] = [8192] * 16 + [1021]
+    (work / "bad.json").write_text(json.dumps(other))
+    refuses(2, "16 whole numbers", "quantize", model, "--record", work / "bad.json", *out)
+    other["nodes"][2]["winograd"] = [8192] * 17
+    (work / "bad.json").write_text(json.dumps(other))
+    refuses(2, "16 whole numbers", "quantize", model, "--record", work / "bad.json", *out)
+    other = json.loads(record.read_text())
+    next(n for n in other["nodes"] if n["op"] == "linear")["winograd"] = [8192] * 16 + [510]
+    (work / "bad.json").write_text(json.dumps(other))
+    refuses(2, "by Winograd: only 3×3", "quantize", model, "--record", work / "bad.json", *out)
     other = json.loads(record.read_text())
     other["nodes"][1]["node"] = "conv9"
     (work / "bad.json").write_text(json.dumps(other))

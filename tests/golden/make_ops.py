@@ -279,6 +279,24 @@ def int8_result(acc, scale, bias, residual, residual_scale=1.0, relu=False, f32=
     return y if f32 else y.round().clamp(0, high).to(torch.uint8)
 
 
+def winograd(x, w, multiplier, centre):
+    """3×3, stride 1, padding 1, even sides or odd: F(2×2, 3×3) on 8-bit grids, one for each of 16 taps (and each filter)."""
+    B = torch.tensor([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]).double()
+    G = torch.tensor([[1, 0, 0], [.5, .5, .5], [.5, -.5, .5], [0, 0, 1]]).double()
+    A = torch.tensor([[1, 1, 1, 0], [0, 1, -1, -1]]).double()
+    step = 32768 / torch.tensor(multiplier).double().reshape(4, 4)
+    middle = torch.zeros(4, 4).double()
+    middle[1, 1] = centre
+    u = G @ w.double() @ G.T
+    worth = u.abs().amax(1, keepdim=True) / 127
+    d = F.pad(x.double(), (1, 3, 1, 3)).unfold(2, 4, 2).unfold(3, 4, 2)  # N×C×rows×columns×4×4
+    q = torch.floor((B @ d @ B.T - middle) / step + 0.5).clamp(-128, 127)
+    m = torch.einsum("ncpqij,ocij->nopqij", q, (u / worth).round()) * (worth[:, 0] * step)[None, :, None, None]
+    m[..., 1, 1] += (centre * u[:, :, 1, 1].sum(1))[None, :, None, None]
+    y = (A @ m @ A.T).permute(0, 1, 2, 4, 3, 5)
+    return y.reshape(y.shape[0], y.shape[1], y.shape[2] * 2, -1)[:, :, :x.shape[2], :x.shape[3]]
+
+
 def fake_quant(v, scale, zero, low, high, factor=1.0):
     """In float64, which PyTorch's own have not; they must agree in float32."""
     class Quantize(torch.autograd.Function):
@@ -344,6 +362,16 @@ def quantized():
         case("linear_int8", f"f32={str(f32).lower()}",
              [levels(5, 33, high=127), levels(7, 33, low=-127, high=127), numbers32(7, 0.004), numbers32(7, 90.0)],
              lambda v, w, s, b: int8_result(v.double() @ w.double().T, s, b, None, f32=f32), loss=())
+
+    for xs, ws, text, ends in (((2, 5, 7, 6), (4, 5, 3, 3), "padding=1 centre=400", {"centre": 400}),
+                               ((1, 16, 4, 4), (8, 16, 3, 3), "padding=1 activation=relu residual_scale=0.5",
+                                {"relu": True, "residual_scale": 0.5})):
+        multiplier = [int(9000 + 20000 * u) for u in uniform(16)]
+        residual = levels(xs[0], ws[0], *xs[2:]) if "relu" in ends else None
+        case("conv2d_winograd_int8", text + " multiplier=" + ",".join(map(str, multiplier)),
+             [levels(*xs), levels(*ws, low=-127, high=127), numbers32(ws[0], 0.002), numbers32(ws[0], 50.0), residual],
+             lambda v, w, s, b, r: int8_result(winograd(v, w, multiplier, ends.get("centre", 0)), s, b, r,
+                                               **{k: e for k, e in ends.items() if k != "centre"}), loss=())
 
 
 def pools():
