@@ -43,7 +43,7 @@ def note(text):
 
 
 def stem_of(model, shape):
-    return "imagenet" if shape.endswith("224") and model.startswith("resnet") else "cifar"
+    return "imagenet" if shape.endswith("224") else "cifar"
 
 
 def command(*arguments):
@@ -77,7 +77,7 @@ def prepare(model, shape):
     for left in os.listdir(work):
         os.remove(os.path.join(work, left))
     torch.manual_seed(0)
-    net = torch_models.make(model, **({"stem": stem_of(model, shape)} if model.startswith("resnet") else {}))
+    net = torch_models.make(model, stem=stem_of(model, shape))
     with torch.no_grad():  # running statistics as a trained network has them: every layer's output has some range
         net.train()
         for m in net.modules():
@@ -86,7 +86,7 @@ def prepare(model, shape):
         net(torch.randn(16, *map(int, shape.split("x"))))
     at = {k: os.path.join(work, k) for k in ("model.pth", "model.safetensors", "int8.safetensors", "qdq.onnx", "fp32.onnx")}
     torch.save(net.state_dict(), at["model.pth"])
-    options = f"stem={stem_of(model, shape)}" if model.startswith("resnet") else ""
+    options = f"stem={stem_of(model, shape)}"
     write_safetensors(at["model.safetensors"], net.state_dict(), {"model": model, "options": options, "input": shape})
     command(RETORT, "quantize", at["model.safetensors"], "--data", "synthetic", "--data-options",
             f"shape={shape.replace('x', ',')} images=64 test_images=0 validation=0", "--images", 32, "--batch", 8, "--quiet",

@@ -30,7 +30,7 @@ def torch_model(a):
     import torch
     import torch_models
     torch.set_num_threads(a.threads)
-    model = torch_models.make(a.model, **({"stem": a.stem} if a.model.startswith("resnet") else {}))
+    model = torch_models.make(a.model, stem=a.stem)
     model.load_state_dict(torch.load(os.path.join(a.work, "model.pth"), weights_only=True))
     return torch, model.eval()
 

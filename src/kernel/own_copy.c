@@ -58,7 +58,7 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
     if (w.in[i] == 1) { /* a transposition of this axis and the last */
       swap_axes(&w, i, last - 1);
       w.cut = last - 1;
-      w.piece = BLOCK;
+      w.piece = w.dim[last] < READS ? PIECE / READS : BLOCK;
       break;
     }
   w.pieces = (w.dim[w.cut] + w.piece - 1) / w.piece;
@@ -69,6 +69,11 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
 #define MOVE(type) \
   static void move_##type(const type *from, type *to, int64_t rows, int64_t n, const int64_t *in, \
                           const int64_t *out) { \
+    if (n == 3) { /* colours */ \
+      for (int64_t j = 0; j < rows; j++) \
+        for (int64_t i = 0; i < 3; i++) to[j * out[0] + i * out[1]] = from[j * in[0] + i * in[1]]; \
+      return; \
+    } \
     for (int64_t begin = 0; begin < n; begin += READS) { \
       int64_t end = begin + READS < n ? begin + READS : n; \
       for (int64_t j = 0; j < rows; j++) \

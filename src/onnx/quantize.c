@@ -221,8 +221,28 @@ static void export_conv_int8(rt_onnx_export *e) {
 
 static void export_linear_int8(rt_onnx_export *e) { export_product(e, e->node->attr, RT_ACTIVATION_NONE, put_linear); }
 
+/* On its grid, in float: ONNX's tools know pools between QuantizeLinear and DequantizeLinear. */
+static void export_max_pool_int8(rt_onnx_export *e) {
+  const rt_pool2d_attr *a = e->node->attr;
+  const int64_t pads[] = {a->padding[0], a->padding[1], a->padding[0], a->padding[1]};
+  const int64_t stride[] = {a->stride[0] ? a->stride[0] : a->kernel[0], a->stride[1] ? a->stride[1] : a->kernel[1]};
+  grid g;
+  if (!grid_of_value(e, e->node->in[0], &g)) {
+    rt_onnx_cannot(e, "the grid of %s isn't known", e->node->in[0]->name);
+    return;
+  }
+  const char *most = rt_onnx_via(e, "MaxPool", dequantized(e, e->node->in[0]), NULL);
+  rt_onnx_node *n = rt_onnx_last(e);
+  rt_onnx_set_ints(e, n, "kernel_shape", a->kernel, 2);
+  rt_onnx_set_ints(e, n, "strides", stride, 2);
+  rt_onnx_set_ints(e, n, "pads", pads, 4);
+  if (a->ceil_mode) rt_onnx_set_int(e, n, "ceil_mode", 1);
+  put_quantize(e, most, &g, 255);
+}
+
 const rt_onnx_row rt_onnx_row_QuantizeLinear = {"QuantizeLinear", import_quantize, RT_OP(quantize), export_quantize};
 const rt_onnx_row rt_onnx_row_DequantizeLinear = {"DequantizeLinear", import_dequantize, RT_OP(dequantize),
                                                   export_dequantize};
 const rt_onnx_row rt_onnx_row_conv2d_int8 = {NULL, NULL, RT_OP(conv2d_int8), export_conv_int8, 1 << 2 | 1 << 3};
 const rt_onnx_row rt_onnx_row_linear_int8 = {NULL, NULL, RT_OP(linear_int8), export_linear_int8, 1 << 2 | 1 << 3};
+const rt_onnx_row rt_onnx_row_max_pool2d_int8 = {NULL, NULL, RT_OP(max_pool2d_int8), export_max_pool_int8};

@@ -340,6 +340,7 @@ const rt_op rt_op_row_max_pool2d_int8 = {
     .n_out = 1,
     .infer = infer_max_int8,
     .reference = reference_max,
+    .moves = RT_OP(max_pool2d_int8),
     .layout = RT_LAYOUT_IMAGE,
     .flops = rt_flops_first,
     .cases = max_int8_cases,

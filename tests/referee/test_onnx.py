@@ -228,11 +228,29 @@ def distilled(work):
     expect(done.returncode == 0 and (work / "run/model.best.pth").exists(), f"distill: {done.stdout[-200:]}{done.stderr}")
 
 
+def pools_in_int8(work):
+    """A network with max pools in int8: a pool is on its input's grid, and what it says as QDQ is what it says here."""
+    print("max pools in int8")
+    torch.save(torch_models.make("vgg8").state_dict(), work / "vgg8.pth")
+    lines = (("quantize", work / "vgg8.pth", "--network", "vgg8", "--data", "synthetic", "--data-options", "shape=3,32,32 images=40 test_images=0",
+              "--images", "32", "--batch", "8", "--quiet", "-o", work / "vgg8_int8.pth"),
+             ("export", work / "vgg8_int8.pth", "-o", work / "vgg8.onnx", "--check"))
+    for line in lines:
+        done = subprocess.run([RETORT, *map(str, line)], capture_output=True, text=True)
+        expect(done.returncode == 0, f"{line[0]}: {done.stderr}")
+    if (work / "vgg8.onnx").exists():
+        onnx.checker.check_model(onnx.load(work / "vgg8.onnx"))
+        tensors = torch.load(work / "vgg8_int8.pth", weights_only=True)
+        said = session(work / "vgg8.onnx").run(None, {"x": tensors["verify.images"].numpy()})[0]
+        expected = tensors["verify.logits"].numpy()
+        expect(abs(said - expected).max() < 0.1 * abs(expected).max(), "ONNX Runtime says what we say of pools in int8")
+
+
 def main():
     torch.set_num_threads(2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory:
-        for part in (from_torch, again, of_the_table, gradients, quantized, distilled):
+        for part in (from_torch, again, of_the_table, gradients, quantized, pools_in_int8, distilled):
             part(Path(directory))
     print(f"{len(failures)} failed" if failures else "all agree")
     sys.exit(bool(failures))
