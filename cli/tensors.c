@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
+#include <string.h>
 
 static int64_t elements(const rt_file_info *t) {
   int64_t n = 1;
@@ -45,6 +46,16 @@ static void print_shape(const rt_file_info *t) {
   printf("%-18s", text);
 }
 
+/* Numbers as text may be long. */
+static void print_metadata(const rt_pair *p) {
+  enum { SHOWN = 60, LONG = 2000 };
+  size_t n = strlen(p->text);
+  if (n > LONG && !strpbrk(p->text, "\n{["))
+    printf("%s: %.*s… (%zu characters)\n", p->key, SHOWN, p->text, n);
+  else
+    printf("%s: %s\n", p->key, p->text);
+}
+
 void tensors_print(const rt_file *file, const char *path) {
   int64_t bytes = 0, count = 0;
   int n = rt_file_count(file);
@@ -60,7 +71,7 @@ void tensors_print(const rt_file *file, const char *path) {
   }
   for (int i = 0; i < rt_file_metadata_count(file); i++) {
     rt_pair p;
-    if (rt_file_metadata_at(file, i, &p) == RT_OK) printf("%s: %s\n", p.key, p.text);
+    if (rt_file_metadata_at(file, i, &p) == RT_OK) print_metadata(&p);
   }
   printf("%s: %s, %d tensors, %lld numbers, %.1f MB\n", path, rt_file_form(file), n, (long long)count,
          (double)bytes / 1e6);

@@ -39,12 +39,17 @@ static bool wants_bf16(const rt_record *r) {
   return false;
 }
 
+rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_store **store, rt_graph **graph) {
+  *graph = NULL;
+  rt_status s = rt_store_new(store);
+  if (s == RT_OK) s = rt_record_lower(record, q->folded, *store, graph);
+  return s == RT_OK ? rt_record_fill(record, q->folded_store, *store) : s;
+}
+
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out) {
   rt_store *store = NULL;
   rt_graph *graph = NULL;
-  rt_status s = rt_store_new(&store);
-  if (s == RT_OK) s = rt_record_lower(record, q->folded, store, &graph);
-  if (s == RT_OK) s = rt_record_fill(record, q->folded_store, store);
+  rt_status s = rt_quantize_lower(q, record, &store, &graph);
   if (s == RT_OK) s = new_network(q, store, graph, wants_bf16(record), profile, out);
   if (s == RT_OK) return RT_OK;
   rt_graph_free(graph);

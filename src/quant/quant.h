@@ -53,7 +53,7 @@ typedef struct rt_quantizer {
   rt_score before, after; /* on the split that was measured */
   rt_split split;
   int64_t agree;         /* of its images: float and int8 say the same class */
-  float *image, *logits; /* test vectors */
+  float *image; /* test vectors */
   int64_t vectors;
   rt_quantize_listener *listen;
   void *context;
@@ -74,6 +74,8 @@ rt_status rt_quantize_correct(rt_quantizer *q);
 rt_status rt_quantize_winograd(rt_quantizer *q);
 
 /* ---- measure.c ---- */
+/* The int8 form of a record over a new store, not compiled. On failure both may be there, and are the caller's. */
+rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_store **store, rt_graph **graph);
 /* A compiled network of the record over new variables, and of the folded graph itself. */
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out);
 rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out);

@@ -38,9 +38,9 @@ static rt_status open_network(rt_quantizer *q) {
   if (s == RT_OK && q->network->info.int8_target)
     s = rt_fail(RT_E_ARGUMENT, "%s: it is quantized already, for %s; quantize the float network that it was made of",
                 q->o.model, q->network->info.int8_target);
-  if (s == RT_OK && q->network->input)
-    s = rt_fail(RT_E_UNSUPPORTED, "%s: an ONNX file brings its own graph, and int8 files are of models of the table",
-                q->o.model);
+  if (s == RT_OK && q->network->input && !rt_is_onnx(q->o.out))
+    s = rt_fail(RT_E_ARGUMENT, "%s: it brings its own graph, and only ONNX holds one: write NAME.onnx, not %s",
+                q->o.model, q->o.out);
   if (s == RT_OK) s = rt_pass_inference(&q->network->graph);
   if (s == RT_OK) s = rt_folded_new(q->network->graph, true, &q->folded_store, &q->folded);
   return s;

@@ -46,7 +46,7 @@ static const rt_option table[] = {
     {"max_drop", RT_OPT_FLOAT, FIELD(max_drop), "0", 0, 100, NULL,
      "points of accuracy that may be lost; layers stay floating until it holds; 0: off"},
     {"threads", RT_OPT_INT, FIELD(threads), "0", 0, 256, NULL, "0: as many as processors"},
-    {"out", RT_OPT_TEXT, FIELD(out), "", 0, 0, NULL, "the file to write: .pth or .safetensors"},
+    {"out", RT_OPT_TEXT, FIELD(out), "", 0, 0, NULL, "the file to write: .pth or .safetensors, or .onnx (QDQ)"},
     {0},
 };
 

@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "onnx/onnx.h"
 #include "quant/quant.h"
 
 #include <cjson/cJSON.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MOST_METADATA = 12 };
+enum { MOST_METADATA = 16 };
 
 typedef struct metadata {
   rt_pair pair[MOST_METADATA];
@@ -50,27 +51,47 @@ static const char *accuracy(rt_quantizer *q) {
 
 /* Images for rt_network_verify, and what the network makes of them here. */
 static rt_status add_vectors(rt_quantizer *q, rt_network *int8) {
-  const rt_network_info *i = &q->network->info;
-  const rt_dim image[] = {q->vectors, i->channels, i->height, i->width}, logits[] = {q->vectors, i->classes};
-  rt_type types[] = {rt_type_of(RT_F32, 4, image), rt_type_of(RT_F32, 2, logits)};
-  rt_init zero = {RT_INIT_ZERO, 0, 0};
-  rt_var *var;
   const float *found;
   if (!q->vectors) return RT_OK;
   rt_status s = rt_network_run(int8, q->image, q->vectors, &found);
-  if (s == RT_OK && !(q->logits = rt_arena_copy(&q->arena, found, (size_t)rt_type_bytes(&types[1])))) s = RT_E_MEMORY;
-  if (s == RT_OK) s = rt_store_declare(int8->store, RT_VECTOR_IMAGES, &types[0], RT_SEGMENT_STATISTIC, &zero, &var);
-  if (s == RT_OK) s = rt_store_declare(int8->store, RT_VECTOR_LOGITS, &types[1], RT_SEGMENT_STATISTIC, &zero, &var);
-  if (s == RT_OK) s = rt_store_set(int8->store, RT_VECTOR_IMAGES, q->image, (size_t)rt_type_bytes(&types[0]));
-  if (s == RT_OK) s = rt_store_set(int8->store, RT_VECTOR_LOGITS, q->logits, (size_t)rt_type_bytes(&types[1]));
+  if (s == RT_OK) s = rt_vectors_keep(int8->store, &q->network->info, q->vectors, q->image, found);
   return s;
+}
+
+static rt_status export_graph(const rt_quantizer *q, const metadata *m) {
+  rt_store *store = NULL;
+  rt_graph *graph = NULL;
+  rt_onnx_write how = {.input = q->network->input ? q->network->input : "x",
+                       .output = q->network->output ? q->network->output : "logits",
+                       .metadata = m->pair,
+                       .n_metadata = m->n};
+  rt_status s = rt_quantize_lower(q, &q->record, &store, &graph);
+  if (s == RT_OK) s = rt_pass_prune(&graph);
+  if (s == RT_OK) s = rt_onnx_export_graph(graph, q->o.out, &how);
+  rt_graph_free(graph);
+  rt_store_free(store);
+  return s;
+}
+
+/* As QDQ its biases are whole numbers: what is expected of its images is what the file itself says, once it is written. */
+static rt_status write_onnx(rt_quantizer *q, metadata *m) {
+  rt_network *back;
+  rt_status s = export_graph(q, m);
+  if (s != RT_OK || !q->vectors) return s;
+  s = rt_network_open(q->o.out, NULL, &back);
+  if (s != RT_OK) return s;
+  s = add_vectors(q, back);
+  if (s == RT_OK) s = rt_vectors_metadata(back->store, &q->arena, m->pair, &m->n);
+  rt_network_free(back);
+  return s == RT_OK ? export_graph(q, m) : s;
 }
 
 rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8) {
   const rt_network_info *i = &q->network->info;
   metadata m = {0};
   char *record = NULL;
-  rt_status s = add_vectors(q, int8);
+  bool onnx = rt_is_onnx(q->o.out);
+  rt_status s = onnx ? RT_OK : add_vectors(q, int8);
   if (s == RT_OK) s = rt_record_print(&q->record, &record);
   if (s != RT_OK) return s;
   add(&m, "model", i->model);
@@ -82,7 +103,12 @@ rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8) {
   add(&m, "resize", rt_arena_text(&q->arena, "%" PRId64 " %s", i->shorter, i->filter));
   add(&m, "accuracy", accuracy(q));
   add(&m, "quantization", record);
-  s = m.failed ? RT_E_MEMORY : rt_store_save(int8->store, q->o.out, RT_MODEL, m.pair, m.n);
+  if (m.failed)
+    s = RT_E_MEMORY;
+  else if (onnx)
+    s = write_onnx(q, &m);
+  else
+    s = rt_store_save(int8->store, q->o.out, RT_MODEL, m.pair, m.n);
   rt_free(record);
   return s;
 }

@@ -28,13 +28,14 @@ static void find_derived(folding *f) {
   }
 }
 
-/* A variable's own name, or "conv1.weight" after the reader; with a number where that is another's already. */
+/* "conv1.weight" after the reader, where it is a product or the value is derived; else the variable's own name. With a number where
+ * that is another's already. */
 static rt_status declare(folding *f, const rt_node *reader, int input, const rt_value *v, rt_value **out) {
   char name[300], role[64];
   rt_init zero = {RT_INIT_ZERO, 0, 0};
   rt_store *store = f->rw.to->store;
   rt_segment segment = v->var ? v->var->segment : RT_SEGMENT_PARAMETER;
-  if (v->kind == RT_VALUE_VARIABLE)
+  if (v->kind == RT_VALUE_VARIABLE && !(reader->op->int8 && (input == 1 || input == 2)))
     snprintf(name, sizeof name, "%s", v->var->name);
   else
     snprintf(name, sizeof name, "%s.%s", reader->name, rt_op_input_name(reader->op, input, role, sizeof role));

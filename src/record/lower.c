@@ -95,20 +95,21 @@ static double largest(const float *w, int64_t n) {
   return most;
 }
 
-/* s = max|w|/127 of a filter, or of all of them. */
+/* s = max|w|/127 of a filter, or of all of them; where the network came with s, that. */
 static rt_status fill_weight(const rt_record_node *n, const rt_var *from, rt_var *weight, rt_var *scale) {
   const float *w = from->data;
   int8_t *q = weight->data;
   float *s = scale->data;
   int64_t filters = from->type.dim[0], size = rt_type_elements(&from->type) / filters;
-  double all = largest(w, filters * size);
+  bool given = s[0] > 0;
+  double all = largest(w, filters * size), low = given ? -128 : -127;
   if (isnan(all))
     return rt_fail(RT_E_RANGE, "a weight of %s isn't finite: the model has diverged or is damaged", n->node);
   for (int64_t o = 0; o < filters; o++) {
     double most = n->weights == RT_WEIGHTS_PER_TENSOR ? all : largest(w + o * size, size);
-    s[o] = (float)rt_scale_of((rt_range){-most, most}, WEIGHTS).scale;
+    if (!given) s[o] = (float)rt_scale_of((rt_range){-most, most}, WEIGHTS).scale;
     for (int64_t i = o * size; i < (o + 1) * size; i++)
-      q[i] = (int8_t)fmin(fmax(nearbyint((double)(w[i] / s[o])), -127), 127);
+      q[i] = (int8_t)fmin(fmax(nearbyint((double)(w[i] / s[o])), low), 127);
   }
   weight->version++;
   scale->version++;

@@ -3,7 +3,8 @@
  *
  *   record.c  to and from JSON
  *   folded.c  the float network that it speaks of
- *   lower.c   that network in int8, and its variables */
+ *   lower.c   that network in int8, and its variables
+ *   grids.c   both of a graph that came in int8 */
 #ifndef RT_RECORD_RECORD_H
 #define RT_RECORD_RECORD_H
 
@@ -76,5 +77,12 @@ rt_status rt_record_lower(const rt_record *record, const rt_graph *folded, rt_st
 rt_status rt_record_fill(const rt_record *record, rt_store *folded, rt_store *to);
 /* Do the variables, as a file had them, agree with the record? */
 rt_status rt_record_check(const rt_record *record, rt_store *store);
+
+/* ---- grids.c ---- */
+
+bool rt_record_has_grids(const rt_graph *graph); /* it is an int8 network, as quantize and dequantize around its products */
+/* Such a graph, over variables that have their values, in int8 over a new store, and the record that it amounts to. The record may
+ * have no int8 node; *from is brought into evaluation form. */
+rt_status rt_record_of_grids(rt_graph **from, rt_record *record, rt_store **store, rt_graph **out);
 
 #endif

@@ -24,9 +24,20 @@ rt_status rt_network_load(const char *path, const rt_network_options *options, r
 /* The same for options->model with weights drawn from a seed. */
 rt_status rt_network_draw(const rt_network_options *options, uint64_t seed, rt_network **out);
 
+bool rt_is_onnx(const char *name); /* by its ending */
+
 /* Tensors of an int8 file beside its weights: a few images, normalised, and the logits expected of them. */
 #define RT_VECTOR_IMAGES "verify.images"
 #define RT_VECTOR_LOGITS "verify.logits"
+
+/* ---- vectors.c ---- */
+
+/* Declare and fill both, of n images x and their logits. */
+rt_status rt_vectors_keep(rt_store *store, const rt_network_info *info, int64_t n, const float *x, const float *logits);
+/* As metadata of an ONNX file, appended to pairs where the store has them (two at most). */
+rt_status rt_vectors_metadata(const rt_store *store, rt_arena *arena, rt_pair *pairs, int *n);
+/* From there into the store, where the file has them. */
+rt_status rt_vectors_read(rt_store *store, const rt_file *file);
 
 /* Another graph and its store in place of the network's, which then is not compiled. */
 void rt_network_replace(rt_network *network, rt_store *store, rt_graph *graph);

@@ -227,6 +227,11 @@ static rt_status lower(rt_network *n, const rt_record *record) {
   return RT_OK;
 }
 
+static void note_target(rt_network *n, rt_target target) {
+  n->info.int8_target = rt_target_name(target);
+  n->info.int8_misfit = target != RT_TARGET_FBGEMM && rt_target_here() == RT_TARGET_FBGEMM;
+}
+
 /* Its images and what it said of them, for rt_network_verify. */
 static rt_status declare_vectors(rt_network *n, const rt_file *file) {
   static const char *const names[] = {RT_VECTOR_IMAGES, RT_VECTOR_LOGITS};
@@ -256,8 +261,7 @@ static rt_status load_weights(rt_network *n, rt_file *file, const rt_network_opt
   }
   s = rt_store_load(n->store, file, &o->load, &n->info.load);
   if (s == RT_OK && (s = rt_record_check(&record, n->store)) != RT_OK) s = rt_fail_in(s, "%s", file->path);
-  n->info.int8_target = rt_target_name(record.target);
-  n->info.int8_misfit = record.target != RT_TARGET_FBGEMM && rt_target_here() == RT_TARGET_FBGEMM;
+  note_target(n, record.target);
   rt_record_release(&record);
   return s;
 }
@@ -340,6 +344,27 @@ static rt_status read_onnx(rt_network *n, rt_file *file, const rt_network_option
   return s;
 }
 
+/* An int8 model onto int8 kernels. Where none takes a layer, the graph stays as it came, in f32 on its grids. */
+static rt_status lower_grids(rt_network *n) {
+  rt_record record;
+  rt_store *store;
+  rt_graph *graph;
+  bool int8 = false;
+  if (!rt_record_has_grids(n->graph)) return RT_OK;
+  rt_status s = rt_record_of_grids(&n->graph, &record, &store, &graph);
+  if (s != RT_OK) return s;
+  for (int i = 0; i < record.n; i++) int8 = int8 || record.node[i].form == RT_FORM_INT8;
+  if (int8) {
+    rt_network_replace(n, store, graph);
+    note_target(n, record.target);
+  } else {
+    rt_graph_free(graph);
+    rt_store_free(store);
+  }
+  rt_record_release(&record);
+  return RT_OK;
+}
+
 static rt_status open_onnx(rt_network *n, rt_file *file, const rt_network_options *o) {
   int64_t names = 0;
   rt_status s = read_onnx(n, file, o); /* names the file itself */
@@ -350,6 +375,8 @@ static rt_status open_onnx(rt_network *n, rt_file *file, const rt_network_option
   if (s == RT_OK) s = choose_resize(n, file, o);
   if (s == RT_OK) s = choose_normalisation(n, file, o);
   if (s == RT_OK) s = check_classes(n, names);
+  if (s == RT_OK) s = lower_grids(n);
+  if (s == RT_OK) s = rt_vectors_read(n->store, file);
   return s == RT_OK ? s : rt_fail_in(s, "%s", file->path);
 }
 

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_onnx(const char *text) {
-  const char *dot = strrchr(text, '.');
+bool rt_is_onnx(const char *name) {
+  const char *dot = strrchr(name, '.');
   return dot && strcmp(dot, ".onnx") == 0;
 }
 
@@ -20,7 +20,7 @@ static void name_model(rt_trainer *t) {
 }
 
 rt_status rt_student_open(rt_trainer *t) {
-  if (!is_onnx(t->o.model)) return RT_OK;
+  if (!rt_is_onnx(t->o.model)) return RT_OK;
   name_model(t);
   rt_status s = rt_file_open(t->o.model, &t->student_file);
   return s == RT_OK ? rt_onnx_open(t->student_file, &t->student) : s;
