@@ -1,3 +1,4 @@
+#include "graphviz.h"
 #include "network.h"
 #include "tensors.h"
 
@@ -6,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *input_text = "3x32x32", *options_text;
+static const char *input_text = "3x32x32", *options_text, *svg_path;
 static bool as_json, as_dot, layers_only;
 
 static const flag flags[] = {
@@ -15,6 +16,7 @@ static const flag flags[] = {
     {"layers", FLAG_BOOL, &layers_only, NULL,
      "the names that losses can compare, and their shapes: nodes and groups of them"},
     {"dot", FLAG_BOOL, &as_dot, NULL, "the graph for Graphviz instead of the table"},
+    {"svg", FLAG_TEXT, &svg_path, "FILE", "the graph as a picture, drawn by Graphviz's program dot"},
     {"json", FLAG_BOOL, &as_json, NULL, "one JSON object on standard output"},
     {0},
 };
@@ -69,6 +71,7 @@ static void add_layers(cJSON *o, const network *net, const char *model) {
   double macs = 0;
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
     row r = describe(net, i);
+    if (r.step.weights) continue;
     cJSON *layer = cJSON_CreateObject();
     cJSON_AddStringToObject(layer, "name", r.step.name);
     cJSON_AddStringToObject(layer, "op", r.step.op);
@@ -88,6 +91,7 @@ static void print_table(const network *net, const char *model) {
   printf("%-28s %-22s %-14s %12s %14s\n", "layer", "op", "output", "parameters", "MACs");
   for (int i = 0; i < rt_plan_steps(net->plan); i++) {
     row r = describe(net, i);
+    if (r.step.weights) continue;
     printf("%-28s %-22s %-14s ", r.step.name, r.step.op, r.shape);
     r.parameters ? printf("%12lld ", (long long)r.parameters) : printf("%12s ", "");
     r.macs > 0 ? printf("%14.0f\n", r.macs) : printf("\n");
@@ -112,13 +116,16 @@ static int print_layers(const network *net) {
   return EXIT_DONE;
 }
 
-static int print_dot(const network *net) {
+/* For Graphviz, or by it. */
+static int draw(const network *net) {
   char *text;
+  int status = EXIT_DONE;
   rt_status s = rt_graph_dot(net->graph, &text);
   if (s != RT_OK) return complain(s);
-  fputs(text, stdout);
+  if (as_dot) fputs(text, stdout);
+  if (svg_path) status = graphviz_svg(text, svg_path);
   rt_text_free(text);
-  return EXIT_DONE;
+  return status;
 }
 
 /* A model of the table, planned for one image of a shape; nothing runs. */
@@ -142,8 +149,8 @@ static int inspect_model(const char *name) {
   rt_status s = open_model(&net, name, options_text, shape, rank);
   if (s != RT_OK) return complain(s);
   int status = EXIT_DONE;
-  if (as_dot) {
-    status = print_dot(&net);
+  if (as_dot || svg_path) {
+    status = draw(&net);
   } else if (layers_only) {
     status = print_layers(&net);
   } else if (as_json) {
@@ -184,8 +191,8 @@ static int inspect_file(const char *path) {
   int status = EXIT_DONE;
   if (told && layers_only) {
     status = print_layers(&net);
-  } else if (told && as_dot) {
-    status = print_dot(&net);
+  } else if (told && (as_dot || svg_path)) {
+    status = draw(&net);
   } else if (as_json) {
     cJSON *o = tensors_json(file, path);
     if (told) add_layers(o, &net, model);

@@ -265,6 +265,7 @@ typedef struct rt_step_info {
   double seconds; /* of all profiled runs */
   int64_t runs;
   double flops, bytes; /* of one run: arithmetic, and memory read and written at least once */
+  bool weights;        /* it depends on variables only: it runs again when one of them has changed */
 } rt_step_info;
 /* Forget what was timed so far: after a warm-up. */
 RT_API void rt_plan_reset_profile(rt_plan *plan);

@@ -134,6 +134,8 @@ static rt_status mark_outputs(rt_onnx_import *c) {
     int name = c->m->graph_out[i];
     rt_onnx_slot *s = &c->slot[name];
     if (!s->value && s->known) s->value = rt_known_value(c, s->known);
+    if (s->value && s->shifted) s->value = rt_onnx_unshifted(c, s->value);
+    s->shifted = false;
     if (!s->value && rt_graph_status(c->g) == RT_OK)
       return rt_file_damaged(c->m->file, "its output %.200s isn't computed: it is an initializer or depends on a shape",
                              c->m->name[name].text);

@@ -4,25 +4,29 @@
 
 #include <math.h>
 
-static void import_conv(rt_onnx_import *c) {
-  rt_value *x = rt_onnx_in(c, 0), *weight = rt_onnx_in(c, 1), *bias = rt_onnx_given(c, 2) ? rt_onnx_in(c, 2) : NULL;
+rt_value *rt_onnx_convolution(rt_onnx_import *c, rt_value *x, rt_value *weight, rt_value *bias) {
   rt_onnx_window w;
-  if (!x || !weight) return;
+  if (!x || !weight) return NULL;
   bool line = x->type.rank == 3;
   if (weight->type.rank != x->type.rank) {
     rt_onnx_cant(c, "its weight has rank %d, its input %d", weight->type.rank, x->type.rank);
-    return;
+    return NULL;
   }
-  if (!rt_onnx_window_of(c, x, weight->type.dim + 2, &w)) return;
+  if (!rt_onnx_window_of(c, x, weight->type.dim + 2, &w)) return NULL;
   rt_conv2d_attr attr = {.groups = rt_onnx_int(c, "group", 1)};
   if (attr.groups < 1) {
     rt_onnx_cant(c, "group is %lld", (long long)attr.groups);
-    return;
+    return NULL;
   }
   x = rt_onnx_even_pads(c, rt_onnx_as_image(c, x), &w, 0, attr.padding);
   for (int i = 0; i < 2; i++) attr.stride[i] = w.stride[i], attr.dilation[i] = w.dilation[i];
   rt_value *y = rt_onnx_emit(c, RT_OP(conv2d), &attr, 3, x, rt_onnx_as_image(c, weight), bias);
-  rt_onnx_give(c, 0, line && y ? rt_onnx_as_line(c, y) : y);
+  return line && y ? rt_onnx_as_line(c, y) : y;
+}
+
+static void import_conv(rt_onnx_import *c) {
+  rt_value *x = rt_onnx_in(c, 0), *weight = rt_onnx_in(c, 1), *bias = rt_onnx_given(c, 2) ? rt_onnx_in(c, 2) : NULL;
+  rt_onnx_give(c, 0, rt_onnx_convolution(c, x, weight, bias));
 }
 
 /* The padding of our pools is at most half the kernel: the rest is put around the image before. */

@@ -26,6 +26,7 @@ typedef struct rt_onnx_slot {
   rt_value *value;
   const rt_known *known;
   bool missing;
+  bool shifted; /* the value is u8 where the file has s8: 128 levels up */
 } rt_onnx_slot;
 
 struct rt_onnx_import {
@@ -53,6 +54,8 @@ void rt_onnx_cant(rt_onnx_import *c, const char *why, ...) __attribute__((format
 bool rt_onnx_given(const rt_onnx_import *c, int i); /* input i isn't left out */
 /* Input i as a value; floating ones are f32. NULL after a failure. */
 rt_value *rt_onnx_in(rt_onnx_import *c, int i);
+/* The same of levels on a grid: those that rt_onnx_give_grid gave are u8 in any case. */
+rt_value *rt_onnx_grid_in(rt_onnx_import *c, int i);
 /* An initializer that is a running statistic. */
 rt_value *rt_onnx_statistic_in(rt_onnx_import *c, int i);
 bool rt_onnx_is_matrix(const rt_onnx_import *c, int i); /* an initializer of rank 2, in floats */
@@ -76,6 +79,8 @@ int rt_onnx_axis(rt_onnx_import *c, int64_t axis, int rank);
 
 bool rt_onnx_wanted(const rt_onnx_import *c, int i); /* somebody reads output i */
 void rt_onnx_give(rt_onnx_import *c, int i, rt_value *value);
+void rt_onnx_give_grid(rt_onnx_import *c, int i, rt_value *levels, bool shifted); /* u8; 128 levels above theirs */
+rt_value *rt_onnx_unshifted(rt_onnx_import *c, rt_value *levels);                /* as s8 */
 void rt_onnx_give_known(rt_onnx_import *c, int i, const rt_known *known);
 
 /* A node of ours under the name of theirs. */
@@ -84,6 +89,11 @@ rt_value *rt_onnx_reshape(rt_onnx_import *c, rt_value *x, int rank, const int64_
 
 /* a ∘ b. Integers go through f64, exactly up to 2⁵³, and lose a quotient's fraction. */
 rt_value *rt_onnx_binary(rt_onnx_import *c, const rt_op *op, rt_value *a, rt_value *b);
+/* Conv of these by the attributes of the node in hand; bias may be NULL. */
+rt_value *rt_onnx_convolution(rt_onnx_import *c, rt_value *x, rt_value *weight, rt_value *bias);
+/* NumPy's matmul. */
+rt_value *rt_onnx_product(rt_onnx_import *c, rt_value *a, rt_value *b);
+
 /* f(x), integers in the same way. */
 rt_value *rt_onnx_unary(rt_onnx_import *c, const rt_op *op, rt_value *x);
 

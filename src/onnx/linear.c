@@ -27,7 +27,23 @@ static void import_gemm(rt_onnx_import *c) {
   rt_onnx_give(c, 0, y);
 }
 
-/* NumPy's matmul: a vector is a row on the left, a column on the right, and that axis goes away again. */
+/* A vector is a row on the left, a column on the right, and that axis goes away again. */
+rt_value *rt_onnx_product(rt_onnx_import *c, rt_value *a, rt_value *b) {
+  if (!a || !b) return NULL;
+  bool row = a->type.rank == 1, column = b->type.rank == 1;
+  if (row) a = rt_onnx_reshape(c, a, 2, (int64_t[]){1, -1});
+  if (column) b = rt_onnx_reshape(c, b, 2, (int64_t[]){-1, 1});
+  rt_value *y = rt_onnx_emit(c, RT_OP(matmul), &(rt_matmul_attr){0}, 2, a, b);
+  if (!y || (!row && !column)) return y;
+  int rank = y->type.rank, n = 0, open = -1;
+  int64_t shape[RT_MAX_RANK];
+  for (int d = 0; d < rank; d++)
+    if (!(d == rank - 2 && row) && !(d == rank - 1 && column)) shape[n++] = y->type.dim[d];
+  for (int d = 0; d < n; d++)
+    if (shape[d] < 0) shape[d] = open < 0 ? (open = d, -1) : 0;
+  return rt_onnx_reshape(c, y, n, shape);
+}
+
 static void import_matmul(rt_onnx_import *c) {
   rt_value *a = rt_onnx_in(c, 0);
   if (!a) return;
@@ -36,24 +52,7 @@ static void import_matmul(rt_onnx_import *c) {
     rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(linear), NULL, 2, a, weight));
     return;
   }
-  rt_value *b = rt_onnx_in(c, 1);
-  if (!b) return;
-  bool row = a->type.rank == 1, column = b->type.rank == 1;
-  if (row) a = rt_onnx_reshape(c, a, 2, (int64_t[]){1, -1});
-  if (column) b = rt_onnx_reshape(c, b, 2, (int64_t[]){-1, 1});
-  rt_value *y = rt_onnx_emit(c, RT_OP(matmul), &(rt_matmul_attr){0}, 2, a, b);
-  if (!y) return;
-  int rank = y->type.rank, n = 0;
-  int64_t shape[RT_MAX_RANK];
-  for (int d = 0; d < rank; d++)
-    if (!(d == rank - 2 && row) && !(d == rank - 1 && column)) shape[n++] = y->type.dim[d];
-  if (row || column) {
-    int open = -1;
-    for (int d = 0; d < n; d++)
-      if (shape[d] < 0) shape[d] = open < 0 ? (open = d, -1) : 0;
-    y = rt_onnx_reshape(c, y, n, shape);
-  }
-  rt_onnx_give(c, 0, y);
+  rt_onnx_give(c, 0, rt_onnx_product(c, a, rt_onnx_in(c, 1)));
 }
 
 /* ---- and back ---- */

@@ -96,7 +96,11 @@ static rt_value *value_in(rt_onnx_import *c, int i, bool statistic) {
   return s->value;
 }
 
-rt_value *rt_onnx_in(rt_onnx_import *c, int i) { return value_in(c, i, false); }
+rt_value *rt_onnx_in(rt_onnx_import *c, int i) {
+  rt_value *v = value_in(c, i, false);
+  return v && c->slot[name_of(c, i)].shifted ? rt_onnx_unshifted(c, v) : v;
+}
+rt_value *rt_onnx_grid_in(rt_onnx_import *c, int i) { return value_in(c, i, false); }
 rt_value *rt_onnx_statistic_in(rt_onnx_import *c, int i) { return value_in(c, i, true); }
 
 static bool is_matrix(const rt_entry *e) {
@@ -223,6 +227,13 @@ void rt_onnx_give(rt_onnx_import *c, int i, rt_value *value) {
   if (s) s->value = value;
 }
 
+void rt_onnx_give_grid(rt_onnx_import *c, int i, rt_value *levels, bool shifted) {
+  rt_onnx_slot *s = slot_out(c, i);
+  if (!s) return;
+  s->value = levels;
+  s->shifted = shifted;
+}
+
 void rt_onnx_give_known(rt_onnx_import *c, int i, const rt_known *known) {
   rt_onnx_slot *s = slot_out(c, i);
   if (s) s->known = known;
@@ -246,6 +257,11 @@ rt_value *rt_onnx_reshape(rt_onnx_import *c, rt_value *x, int rank, const int64_
 static rt_value *as(rt_onnx_import *c, rt_value *x, rt_dtype dtype) {
   rt_cast_attr attr = {.dtype = (int)dtype};
   return !x || x->type.dtype == dtype ? x : rt_onnx_emit(c, RT_OP(cast), &attr, 1, x);
+}
+
+rt_value *rt_onnx_unshifted(rt_onnx_import *c, rt_value *levels) {
+  rt_value *x = as(c, levels, RT_F32);
+  return as(c, rt_onnx_emit(c, RT_OP(sub), NULL, 2, x, rt_scalar(c->g, 128)), RT_S8);
 }
 
 static bool is_whole(const rt_value *x) { return x && !rt_dtype_is_float(x->type.dtype) && x->type.dtype != RT_BOOL; }

@@ -1,5 +1,6 @@
-/* QuantizeLinear, DequantizeLinear. An activation on a grid is u8 here: signed ones are 128 levels up, with their zero point. What an
- * initializer stands for is computed once, in the plan's prologue; products between them run in f32 on the values of the grids. */
+/* QuantizeLinear, DequantizeLinear, QLinearConv, QLinearMatMul. An activation on a grid is u8 here: signed ones are 128 levels up, with
+ * their zero point. What an initializer stands for is computed once, in the plan's prologue; products between them are of floats,
+ * which rt_record_of_grids makes products of levels. */
 #include "onnx/export.h"
 #include "onnx/import.h"
 
@@ -8,30 +9,34 @@
 
 enum { SIGNED_SHIFT = 128 };
 
-/* One scale and zero point that are known; False: refused. */
-static bool grid_of(rt_onnx_import *c, rt_quantize_attr *out) {
-  double scale = 0;
-  const rt_known *zero = rt_onnx_given(c, 2) ? rt_onnx_known_in(c, 2) : NULL;
+/* One scale and zero point that are known: inputs `scale` and the one behind it. False: refused. */
+static bool grid_at(rt_onnx_import *c, int scale, rt_quantize_attr *out, bool *shifted) {
+  double s = 0;
+  const rt_known *zero = rt_onnx_given(c, scale + 1) ? rt_onnx_known_in(c, scale + 1) : NULL;
   int64_t to = rt_onnx_int(c, "output_dtype", 2), z = 0;
   rt_dtype dtype = zero ? zero->dtype : to == 3 ? RT_S8 : RT_U8;
-  if (rt_onnx_floats_in(c, 1, &scale, 1) != 1 || !(scale > 0) || rt_onnx_int(c, "block_size", 0))
+  if (rt_onnx_floats_in(c, scale, &s, 1) != 1 || !(s > 0) || rt_onnx_int(c, "block_size", 0))
     rt_onnx_cant(c, "its scale isn't one known number above 0");
-  else if ((rt_onnx_given(c, 2) && (!zero || zero->n != 1 || !rt_known_number(zero, 0, &z))) ||
+  else if ((rt_onnx_given(c, scale + 1) && (!zero || zero->n != 1 || !rt_known_number(zero, 0, &z))) ||
            (dtype != RT_U8 && dtype != RT_S8) || (to != 2 && to != 3 && to != 0))
     rt_onnx_cant(c, "its zero point isn't one known number of 8 bits");
-  *out = (rt_quantize_attr){scale, z + (dtype == RT_S8 ? SIGNED_SHIFT : 0), 255};
+  *shifted = dtype == RT_S8;
+  *out = (rt_quantize_attr){s, z + (*shifted ? SIGNED_SHIFT : 0), 255};
   return !c->refuses;
 }
 
-static void import_quantize(rt_onnx_import *c) {
+/* x on the grid of inputs `scale` and the one behind it, as the node's output. */
+static void give_quantized(rt_onnx_import *c, rt_value *x, int scale) {
   rt_quantize_attr attr;
-  rt_value *x = rt_onnx_in(c, 0);
-  if (!x || !grid_of(c, &attr)) return;
+  bool shifted;
+  if (!x || !grid_at(c, scale, &attr, &shifted)) return;
   if (x->type.dtype != RT_F32)
     rt_onnx_cant(c, "of %s", rt_dtype_name(x->type.dtype));
   else
-    rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(quantize), &attr, 1, x));
+    rt_onnx_give_grid(c, 0, rt_onnx_emit(c, RT_OP(quantize), &attr, 1, x), shifted);
 }
+
+static void import_quantize(rt_onnx_import *c) { give_quantized(c, rt_onnx_in(c, 0), 1); }
 
 /* A number per index of x's axis, or one for all, in f32, so that it broadcasts. */
 static rt_value *along(rt_onnx_import *c, rt_value *v, const rt_value *x, int axis) {
@@ -48,28 +53,60 @@ static rt_value *along(rt_onnx_import *c, rt_value *v, const rt_value *x, int ax
 }
 
 /* (q − z)·s of weights and biases. */
-static void dequantize_weights(rt_onnx_import *c, rt_value *q) {
+static rt_value *dequantized_weights(rt_onnx_import *c, rt_value *q, int first, int64_t axis) {
   static const rt_cast_attr f32 = {.dtype = RT_F32};
-  int rank = q->type.rank;
-  int axis = rank ? rt_onnx_axis(c, rank == 1 ? 0 : rt_onnx_int(c, "axis", 1), rank) : 0;
-  if (rt_onnx_int(c, "block_size", 0)) rt_onnx_cant(c, "in blocks");
-  rt_value *scale = along(c, rt_onnx_statistic_in(c, 1), q, axis);
-  rt_value *zero = rt_onnx_given(c, 2) ? along(c, rt_onnx_in(c, 2), q, axis) : NULL;
+  int rank = q->type.rank, at = rank ? rt_onnx_axis(c, rank == 1 ? 0 : axis, rank) : 0;
+  rt_value *scale = along(c, rt_onnx_statistic_in(c, first + 1), q, at);
+  rt_value *zero = rt_onnx_given(c, first + 2) ? along(c, rt_onnx_in(c, first + 2), q, at) : NULL;
   rt_value *x = rt_onnx_emit(c, RT_OP(cast), &f32, 1, q);
   if (zero) x = rt_onnx_emit(c, RT_OP(sub), NULL, 2, x, zero);
-  rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(mul), NULL, 2, x, scale));
+  return rt_onnx_emit(c, RT_OP(mul), NULL, 2, x, scale);
 }
 
-static void import_dequantize(rt_onnx_import *c) {
+/* Input `first` by the scale and the zero point behind it. */
+static rt_value *dequantized_in(rt_onnx_import *c, int first, int64_t axis) {
   rt_quantize_attr attr;
-  rt_value *q = rt_onnx_in(c, 0);
-  if (!q) return;
+  bool shifted;
+  rt_value *q = rt_onnx_grid_in(c, first);
+  if (!q) return NULL;
   if (rt_dtype_is_float(q->type.dtype))
     rt_onnx_cant(c, "of floats");
   else if (q->kind != RT_VALUE_NODE || q->type.dtype != RT_U8)
-    dequantize_weights(c, q);
-  else if (grid_of(c, &attr))
-    rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(dequantize), &attr, 1, q));
+    return dequantized_weights(c, q, first, axis);
+  else if (grid_at(c, first + 1, &attr, &shifted))
+    return rt_onnx_emit(c, RT_OP(dequantize), &attr, 1, q);
+  return NULL;
+}
+
+static void import_dequantize(rt_onnx_import *c) {
+  if (rt_onnx_int(c, "block_size", 0)) rt_onnx_cant(c, "in blocks");
+  rt_onnx_give(c, 0, dequantized_in(c, 0, rt_onnx_int(c, "axis", 1)));
+}
+
+/* ---- products of levels: those of floats between grids ---- */
+
+/* x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b: whole numbers of x_scale·w_scale */
+static void import_qlinear_conv(rt_onnx_import *c) {
+  static const rt_cast_attr f32 = {.dtype = RT_F32};
+  rt_value *x = dequantized_in(c, 0, 1), *weight = dequantized_in(c, 3, 0), *bias = NULL;
+  rt_value *b = rt_onnx_given(c, 8) ? rt_onnx_in(c, 8) : NULL;
+  if (!x || !weight) return;
+  if (b) {
+    bias = rt_onnx_emit(c, RT_OP(cast), &f32, 1, b);
+    bias = rt_onnx_emit(c, RT_OP(mul), NULL, 2, bias, along(c, rt_onnx_statistic_in(c, 1), b, 0));
+    bias = rt_onnx_emit(c, RT_OP(mul), NULL, 2, bias, along(c, rt_onnx_statistic_in(c, 4), b, 0));
+  }
+  give_quantized(c, rt_onnx_convolution(c, x, weight, bias), 6);
+}
+
+/* a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point; scales are one for all, or one a row of a and a column
+ * of b. */
+static void import_qlinear_matmul(rt_onnx_import *c) {
+  rt_value *q = rt_onnx_grid_in(c, 3), *a = dequantized_in(c, 0, -2), *b = dequantized_in(c, 3, -1);
+  if (!a || !b) return;
+  bool weight = q->kind != RT_VALUE_NODE && q->kind != RT_VALUE_INPUT && b->type.rank == 2;
+  rt_value *y = weight ? rt_onnx_emit(c, RT_OP(transpose), &(rt_transpose_attr){0}, 1, b) : rt_onnx_product(c, a, b);
+  give_quantized(c, weight ? rt_onnx_emit(c, RT_OP(linear), NULL, 2, a, y) : y, 6);
 }
 
 /* ---- and back: products in int8 as products between grids ---- */
@@ -243,6 +280,8 @@ static void export_max_pool_int8(rt_onnx_export *e) {
 const rt_onnx_row rt_onnx_row_QuantizeLinear = {"QuantizeLinear", import_quantize, RT_OP(quantize), export_quantize};
 const rt_onnx_row rt_onnx_row_DequantizeLinear = {"DequantizeLinear", import_dequantize, RT_OP(dequantize),
                                                   export_dequantize};
+const rt_onnx_row rt_onnx_row_QLinearConv = {"QLinearConv", import_qlinear_conv};
+const rt_onnx_row rt_onnx_row_QLinearMatMul = {"QLinearMatMul", import_qlinear_matmul};
 const rt_onnx_row rt_onnx_row_conv2d_int8 = {NULL, NULL, RT_OP(conv2d_int8), export_conv_int8, 1 << 2 | 1 << 3};
 const rt_onnx_row rt_onnx_row_linear_int8 = {NULL, NULL, RT_OP(linear_int8), export_linear_int8, 1 << 2 | 1 << 3};
 const rt_onnx_row rt_onnx_row_max_pool2d_int8 = {NULL, NULL, RT_OP(max_pool2d_int8), export_max_pool_int8};

@@ -347,7 +347,8 @@ rt_status rt_plan_step(const rt_plan *plan, int i, rt_step_info *out) {
                         .seconds = step->seconds,
                         .runs = step->runs,
                         .flops = step_flops(step),
-                        .bytes = step_bytes(b, step)};
+                        .bytes = step_bytes(b, step),
+                        .weights = i < b->n_prologue};
   const rt_value *v = step->kind == RT_STEP_PACK ? step->node->in[step->pack->input] : step->node->out[0];
   const rt_type *t = &b->type[v->id];
   out->dtype = t->dtype;

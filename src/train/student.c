@@ -2,6 +2,7 @@
 #include "format/format.h"
 #include "onnx/onnx.h"
 #include "pass/pass.h"
+#include "record/record.h"
 #include "train/train.h"
 
 #include <stdio.h>
@@ -41,6 +42,11 @@ rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits) 
   rt_onnx_options o = {.network = true, .dim = {d->channels, d->height, d->width}};
   rt_status s = rt_onnx_build(t->student, g, &o);
   if (s != RT_OK) return s;
+  if (rt_record_has_grids(g))
+    return rt_fail(RT_E_UNSUPPORTED,
+                   "%s: its weights are in int8, and only floating ones are trained: train the network that it was "
+                   "made of, then quantize that",
+                   t->o.model);
   const rt_value *x = rt_find(g, "x");
   char tx[RT_TYPE_TEXT], ty[RT_TYPE_TEXT];
   *logits = rt_find(g, "logits");

@@ -58,7 +58,7 @@ class Memory(C.Structure):
 class StepInfo(C.Structure):
     _fields_ = [("name", C.c_char_p), ("op", C.c_char_p), ("kernel", C.c_char_p), ("dtype", C.c_int), ("rank", C.c_int),
                 ("dim", C.c_int64 * 8), ("seconds", C.c_double), ("runs", C.c_int64), ("flops", C.c_double),
-                ("bytes", C.c_double)]
+                ("bytes", C.c_double), ("weights", C.c_bool)]
 
 
 class ReadOptions(C.Structure):
