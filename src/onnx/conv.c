@@ -24,9 +24,25 @@ rt_value *rt_onnx_convolution(rt_onnx_import *c, rt_value *x, rt_value *weight, 
   return line && y ? rt_onnx_as_line(c, y) : y;
 }
 
+static const char *norm_name(rt_onnx_import *c) {
+  const char *name = rt_arena_text(&c->g->arena, "%s.norm", c->name);
+  return name ? name : "norm";
+}
+
+static bool is_normalised(const rt_onnx_import *c) {
+  const rt_onnx *m = c->m;
+  for (int i = 0; i < m->n_nodes; i++)
+    if (strcmp(m->graph->node[i]->op_type, "BatchNormalization") == 0 && m->graph->node[i]->n_input &&
+        m->in[i][0] == m->out[c->index][0])
+      return true;
+  return false;
+}
+
 static void import_conv(rt_onnx_import *c) {
-  rt_value *x = rt_onnx_in(c, 0), *weight = rt_onnx_in(c, 1), *bias = rt_onnx_given(c, 2) ? rt_onnx_in(c, 2) : NULL;
-  rt_onnx_give(c, 0, rt_onnx_convolution(c, x, weight, bias));
+  bool norm = c->o->norms && c->node->n_output && !is_normalised(c);
+  rt_value *x = rt_onnx_in(c, 0), *weight = rt_onnx_in(c, 1);
+  rt_value *y = rt_onnx_convolution(c, x, weight, rt_onnx_given(c, 2) && !norm ? rt_onnx_in(c, 2) : NULL);
+  rt_onnx_give(c, 0, norm && y && y->type.rank == 4 ? rt_batch_norm(c->g, norm_name(c), y) : y);
 }
 
 /* The padding of our pools is at most half the kernel: the rest is put around the image before. */

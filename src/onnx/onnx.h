@@ -16,6 +16,7 @@ typedef struct rt_onnx rt_onnx;
 
 typedef struct rt_onnx_options {
   bool network;   /* a classifier: one input, which is called "x" and has an open batch; its first output is "logits" */
+  bool norms;     /* a new batch norm, "NODE.norm", behind every convolution that has none, in place of its bias */
   int64_t dim[3]; /* of a network's input behind the batch, where the file leaves them open; 0: unknown */
 } rt_onnx_options;
 

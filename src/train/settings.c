@@ -96,6 +96,8 @@ static const rt_option table[] = {
     {"init", RT_OPT_TEXT, FIELD(init), "", 0, 0, NULL, "file with the weights to begin with"},
     {"allow_partial", RT_OPT_BOOL, FIELD(allow_partial), "false", 0, 0, NULL,
      "take from that file what fits: for a new head"},
+    {"reinsert_batchnorm", RT_OPT_BOOL, FIELD(reinsert_batchnorm), "false", 0, 0, NULL,
+     "of an .onnx student whose exporter folded its batch norms: train with a new one behind every convolution"},
     {"threads", RT_OPT_INT, FIELD(threads), "0", 0, 256, NULL, "0: as many as processors"},
     {"loader_threads", RT_OPT_INT, FIELD(loader_threads), "1", 1, 32, NULL, "that prepare batches ahead"},
     {"checkpoint_steps", RT_OPT_INT, FIELD(checkpoint_steps), "0", 0, 1e12, NULL,

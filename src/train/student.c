@@ -21,7 +21,11 @@ static void name_model(rt_trainer *t) {
 }
 
 rt_status rt_student_open(rt_trainer *t) {
-  if (!rt_is_onnx(t->o.model)) return RT_OK;
+  if (!rt_is_onnx(t->o.model))
+    return t->o.reinsert_batchnorm
+               ? rt_fail(RT_E_ARGUMENT, "train: reinsert_batchnorm is for students from .onnx files, and model is %s",
+                         t->o.model)
+               : RT_OK;
   name_model(t);
   rt_status s = rt_file_open(t->o.model, &t->student_file);
   return s == RT_OK ? rt_onnx_open(t->student_file, &t->student) : s;
@@ -39,7 +43,8 @@ const char *rt_student_file(const rt_trainer *t, bool best) {
 
 rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits) {
   const rt_data_info *d = &t->info;
-  rt_onnx_options o = {.network = true, .dim = {d->channels, d->height, d->width}};
+  rt_onnx_options o = {
+      .network = true, .norms = t->o.reinsert_batchnorm, .dim = {d->channels, d->height, d->width}};
   rt_status s = rt_onnx_build(t->student, g, &o);
   if (s != RT_OK) return s;
   if (rt_record_has_grids(g))
@@ -75,14 +80,15 @@ static rt_status note_folded(rt_trainer *t) {
   return rt_news_note(
       t,
       "%s has no batch norm: its exporter folded it into the convolutions, which train with their biases and "
-      "want a small learning rate; torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
+      "want a small learning rate; reinsert_batchnorm=true gives them new ones, and torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
       "do_constant_folding=False) of a model in training mode keeps it",
       t->o.model);
 }
 
 rt_status rt_student_start(rt_trainer *t) {
   rt_status s = rt_onnx_load(t->student, t->store, false);
-  return s == RT_OK ? note_folded(t) : s;
+  if (s != RT_OK) return s;
+  return t->o.reinsert_batchnorm ? rt_student_norms(t) : note_folded(t);
 }
 
 rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n) {

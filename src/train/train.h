@@ -2,6 +2,7 @@
  *
  *   settings.c   the table of settings; what is left to "auto"; config.json
  *   student.c    a student that comes as a graph, from an .onnx file
+ *   reinsert.c   its batch norms, where the exporter folded them
  *   teacher.c    teachers: from files or the table, in their form
  *   objective.c  terms of the loss, which layers they compare, what schedules change
  *   fed.c        what teachers say, where the step doesn't compute it
@@ -52,7 +53,7 @@ typedef struct rt_train_settings {
   double validation;
   int64_t patience;
   const char *init;
-  bool allow_partial;
+  bool allow_partial, reinsert_batchnorm;
   int64_t threads, loader_threads, checkpoint_steps, log_steps;
   const char *out;
   bool resume;
@@ -221,6 +222,7 @@ void rt_student_close(rt_trainer *t);
 const char *rt_student_file(const rt_trainer *t, bool best); /* name of the model's file in the run's directory */
 rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits);
 rt_status rt_student_start(rt_trainer *t); /* its own weights */
+rt_status rt_student_norms(rt_trainer *t); /* first values of batch norms that are new */
 rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n);
 
 /* ---- teacher.c ---- */
