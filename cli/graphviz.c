@@ -34,8 +34,10 @@ int graphviz_svg(const char *dot, const char *path) {
   fclose(in);
   if (status == 0 && rename(part, path) == 0) return EXIT_DONE;
   if (status == NOT_FOUND)
-    fprintf(stderr, "%s: pictures are drawn by Graphviz's program dot, which isn't installed: install graphviz, or take --dot\n",
-            PROGRAM);
+    fprintf(
+        stderr,
+        "%s: pictures are drawn by Graphviz's program dot, which isn't installed: install graphviz, or take --dot\n",
+        PROGRAM);
   else
     fprintf(stderr, "%s: %s: dot couldn't write it\n", PROGRAM, path);
   unlink(part);

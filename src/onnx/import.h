@@ -80,7 +80,7 @@ int rt_onnx_axis(rt_onnx_import *c, int64_t axis, int rank);
 bool rt_onnx_wanted(const rt_onnx_import *c, int i); /* somebody reads output i */
 void rt_onnx_give(rt_onnx_import *c, int i, rt_value *value);
 void rt_onnx_give_grid(rt_onnx_import *c, int i, rt_value *levels, bool shifted); /* u8; 128 levels above theirs */
-rt_value *rt_onnx_unshifted(rt_onnx_import *c, rt_value *levels);                /* as s8 */
+rt_value *rt_onnx_unshifted(rt_onnx_import *c, rt_value *levels);                 /* as s8 */
 void rt_onnx_give_known(rt_onnx_import *c, int i, const rt_known *known);
 
 /* A node of ours under the name of theirs. */

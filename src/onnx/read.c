@@ -13,7 +13,8 @@ static rt_status read_graph(rt_file *file, const rt_onnx_options *o, rt_store *s
 rt_status rt_graph_read(const char *path, const rt_read_options *options, rt_store *store, rt_graph **out) {
   rt_file *file;
   rt_onnx_options o = {0};
-  if (options) o = (rt_onnx_options){options->classifier, {options->channels, options->height, options->width}};
+  if (options)
+    o = (rt_onnx_options){.network = options->classifier, .dim = {options->channels, options->height, options->width}};
   *out = NULL;
   rt_status s = rt_file_open(path, &file);
   if (s != RT_OK) return s;

@@ -52,8 +52,8 @@ typedef struct rt_quantizer {
   rt_layer_cost *cost;    /* by node of the record; NULL: not analyzed */
   rt_score before, after; /* on the split that was measured */
   rt_split split;
-  int64_t agree;         /* of its images: float and int8 say the same class */
-  float *image; /* test vectors */
+  int64_t agree; /* of its images: float and int8 say the same class */
+  float *image;  /* test vectors */
   int64_t vectors;
   rt_quantize_listener *listen;
   void *context;

@@ -139,6 +139,7 @@ static rt_status decide(rt_quantizer *q) {
   int pairs;
   if (*q->o.record) {
     rt_status s = rt_record_open(q->o.record, &q->record);
+    if (s == RT_OK && rt_is_onnx(q->o.out)) rt_record_run_directly(&q->record); /* ONNX has no such convolution */
     return s == RT_OK ? check_coverage(q) : s;
   }
   rt_status s = rt_quantize_decide(q);
@@ -150,7 +151,7 @@ static rt_status decide(rt_quantizer *q) {
   if (s == RT_OK) s = calibrate(q);
   if (s == RT_OK) rt_record_set_scales(&q->record);
   if (s == RT_OK && q->o.correct_bias) s = rt_quantize_correct(q);
-  return s == RT_OK && q->o.winograd ? rt_quantize_winograd(q) : s;
+  return s == RT_OK && q->o.winograd && !rt_is_onnx(q->o.out) ? rt_quantize_winograd(q) : s;
 }
 
 static rt_status finish(rt_quantizer *q, char **report) {

@@ -76,6 +76,23 @@ static bool drop(rt_pass *pass, const rt_node *node) {
   return true;
 }
 
+/* Is it what a convolution in int8 makes, rounded or not? */
+static bool is_of_product(const rt_value *v) {
+  steps unused;
+  if (v->node && v->node->op == RT_OP(dequantize)) v = v->node->in[0];
+  if (v->node && v->node->op == RT_OP(quantize)) v = v->node->in[0];
+  return v->node && v->node->op == RT_OP(conv2d) && is_product(v->node, &unused);
+}
+
+/* A sum becomes part of a convolution whose result it takes; the other operand is read there as levels. */
+static void keep_residual(dropping *d, const rt_node *add) {
+  for (int i = 0; i < 2; i++)
+    if (is_of_product(add->in[i])) {
+      d->int8[add->in[1 - i]->id] = true;
+      return;
+    }
+}
+
 static rt_status drop_unread(rt_graph **g, bool *narrow) {
   dropping d = {.int8 = rt_alloc((size_t)(*g)->n_values + 1), .narrow = true};
   steps unused;
@@ -83,6 +100,7 @@ static rt_status drop_unread(rt_graph **g, bool *narrow) {
   for (int i = 0; i < (*g)->n_nodes; i++) {
     const rt_node *node = (*g)->node[i];
     if (node->op == RT_OP(quantize)) d.narrow = d.narrow && is_cut(node);
+    if (node->op == RT_OP(add)) keep_residual(&d, node);
     if (node->op->moves || is_product(node, &unused)) d.int8[node->in[0]->id] = true;
   }
   *narrow = d.narrow;
@@ -242,7 +260,8 @@ static const product *find_product(const stripping *t, const char *name) {
 static rt_status add_node(const stripping *t, const rt_node *node, rt_store *folded, rt_record *record) {
   const product *p = find_product(t, node->name);
   const char *obstacle = node->op->moves ? "it only moves values, in whatever form they come" : rt_int8_obstacle(node);
-  rt_record_node n = {.node = node->name, .op = node->op->name, .why = obstacle ? obstacle : "the file has it in floats"};
+  rt_record_node n = {
+      .node = node->name, .op = node->op->name, .why = obstacle ? obstacle : "the file has it in floats"};
   char weight[300];
   rt_status s = RT_OK;
   snprintf(weight, sizeof weight, "%s.weight", node->name);

@@ -80,7 +80,8 @@ rt_status rt_record_check(const rt_record *record, rt_store *store);
 
 /* ---- grids.c ---- */
 
-bool rt_record_has_grids(const rt_graph *graph); /* it is an int8 network, as quantize and dequantize around its products */
+bool rt_record_has_grids(
+    const rt_graph *graph); /* it is an int8 network, as quantize and dequantize around its products */
 /* Such a graph, over variables that have their values, in int8 over a new store, and the record that it amounts to. The record may
  * have no int8 node; *from is brought into evaluation form. */
 rt_status rt_record_of_grids(rt_graph **from, rt_record *record, rt_store **store, rt_graph **out);

@@ -352,6 +352,7 @@ static rt_status lower_grids(rt_network *n) {
   bool int8 = false;
   if (!rt_record_has_grids(n->graph)) return RT_OK;
   rt_status s = rt_record_of_grids(&n->graph, &record, &store, &graph);
+  if (s == RT_E_ARGUMENT) return RT_OK; /* a product reads what is on no grid */
   if (s != RT_OK) return s;
   for (int i = 0; i < record.n; i++) int8 = int8 || record.node[i].form == RT_FORM_INT8;
   if (int8) {

@@ -43,12 +43,11 @@ const char *rt_student_file(const rt_trainer *t, bool best) {
 
 rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits) {
   const rt_data_info *d = &t->info;
-  rt_onnx_options o = {
-      .network = true, .norms = t->o.reinsert_batchnorm, .dim = {d->channels, d->height, d->width}};
+  rt_onnx_options o = {.network = true, .norms = t->o.reinsert_batchnorm, .dim = {d->channels, d->height, d->width}};
   rt_status s = rt_onnx_build(t->student, g, &o);
   if (s != RT_OK) return s;
   if (rt_record_has_grids(g))
-    return rt_fail(RT_E_UNSUPPORTED,
+    return rt_fail(RT_E_ARGUMENT,
                    "%s: its weights are in int8, and only floating ones are trained: train the network that it was "
                    "made of, then quantize that",
                    t->o.model);
@@ -80,7 +79,8 @@ static rt_status note_folded(rt_trainer *t) {
   return rt_news_note(
       t,
       "%s has no batch norm: its exporter folded it into the convolutions, which train with their biases and "
-      "want a small learning rate; reinsert_batchnorm=true gives them new ones, and torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
+      "want a small learning rate; reinsert_batchnorm=true gives them new ones, and torch.onnx.export(..., "
+      "training=torch.onnx.TrainingMode.PRESERVE, "
       "do_constant_folding=False) of a model in training mode keeps it",
       t->o.model);
 }

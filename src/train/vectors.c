@@ -93,7 +93,8 @@ rt_status rt_vectors_read(rt_store *store, const rt_file *file) {
   return s;
 }
 
-rt_status rt_vectors_keep(rt_store *store, const rt_network_info *info, int64_t n, const float *x, const float *logits) {
+rt_status rt_vectors_keep(rt_store *store, const rt_network_info *info, int64_t n, const float *x,
+                          const float *logits) {
   const rt_dim image[] = {n, info->channels, info->height, info->width}, logit[] = {n, info->classes};
   const rt_type types[] = {rt_type_of(RT_F32, 4, image), rt_type_of(RT_F32, 2, logit)};
   const float *data[] = {x, logits};

@@ -1,6 +1,7 @@
 """ONNX from outside: a network is written as ONNX, and every command that takes a file of weights takes that. Needs only Python's own
 modules; a published model joins in where its files are beside the project."""
 import json
+import shutil
 import struct
 import sys
 import tempfile
@@ -73,6 +74,33 @@ def check_training(work):
             f"shape=3,{SIDE},{SIDE} classes=5 images=40")
 
 
+def check_int8(work):
+    """From ONNX into ONNX: as QDQ on the int8 kernels, with test vectors; written again it is the same network."""
+    out, again = work / "int8.onnx", work / "int8_again.onnx"
+    done = run("quantize", work / "a.onnx", *DATA, "-o", out, "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["int8"] == 2, f"quantize: {done.stdout}{done.stderr}")
+    done = run("verify", out, "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["images"] == 4, f"verify: {done.stdout}{done.stderr}")
+    done = run("export", out, "-o", again, "--check")
+    check(done.returncode == 0 and logits(work, again) == logits(work, out), f"written again: {done.stdout}{done.stderr}")
+    check(logits(work, out) != logits(work, work / "a.onnx"), "int8 rounds")
+    check(run("verify", again).returncode == 0, "test vectors come along")
+    refuses(2, "write NAME.onnx, not", "quantize", work / "a.onnx", *DATA, "-o", work / "int8.pth")
+    refuses(2, "it is quantized already", "quantize", out, *DATA, "-o", again)
+    refuses(2, "only floating ones are trained", "train", "--model", out, *DATA, "--epochs", 1, "--out", work / "no")
+    refuses(2, "has no convolution without a batch norm", "train", "--model", work / "a.onnx", *DATA, "--epochs", 1,
+            "--reinsert-batchnorm", "--out", work / "no")
+    refuses(2, "is for students from .onnx files", "train", "--model", "mlp", *DATA, "--epochs", 1, "--reinsert-batchnorm")
+
+
+def check_drawing(work):
+    done = run("inspect", work / "a.onnx", "--svg", work / "a.svg")
+    if shutil.which("dot"):
+        check(done.returncode == 0 and "</svg>" in (work / "a.svg").read_text(), f"inspect --svg: {done.stderr}")
+    else:
+        check(done.returncode == 1 and "dot, which isn't installed" in done.stderr, f"without dot: {done.stderr}")
+
+
 def check_refusals(work):
     bad = work / "cut.onnx"
     bad.write_bytes((work / "a.onnx").read_bytes()[:-20])
@@ -101,6 +129,8 @@ def main():
         check_network(work)
         write_npy(work / "one.npy", (1, 1, SIDE, SIDE), [0.0] * SIDE * SIDE)
         run("export", work / "c.safetensors", "-o", work / "c.npz")
+        check_int8(work)
+        check_drawing(work)
         check_refusals(work)
         check_published(work)
         check_training(work)

@@ -215,8 +215,44 @@ def quantized(work):
     options = onnxruntime.SessionOptions()  # as it is written: fused products would round once more
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    found = apart(ours(path, x), runtime.run(None, {"x": x})[0])
+    expected = runtime.run(None, {"x": x})[0]
+    found = apart(ours(path, x), expected)
     expect(found <= TOLERANCE, f"convolution and linear layer: {found:.1e}")
+    np.save(work / "x.npy", x)
+    found = apart(predicted(path, work), expected)
+    expect(found <= 0.01, f"the same on int8 kernels: {found:.1e}, a step of a grid here and there")
+
+
+def predicted(path, work):
+    """Logits of work/x.npy, as the command computes them."""
+    done = subprocess.run([RETORT, "predict", path, "--npy", work / "x.npy", "--out", work / "y.npy"], capture_output=True, text=True)
+    return np.load(work / "y.npy") if done.returncode == 0 else expect(False, done.stderr) or np.full(1, np.nan)
+
+
+def to_int8(work):
+    """Folded by PyTorch's exporter, trained on with new batch norms, quantized into QDQ: checked by onnx, run by ONNX Runtime."""
+    print("from PyTorch to int8: reinserted batch norms, QDQ")
+    data = ["--data", "synthetic", "--data-options", "shape=3,32,32 classes=10 images=120 test_images=20"]
+    torch.manual_seed(2)
+    model, folded = onnx_models.settle_norms(torch_models.make("resnet8x4"), onnx_models.images(8)), work / "folded.onnx"
+    export_torch(model, onnx_models.images(2), folded, False)
+    done = subprocess.run([RETORT, "train", "--model", folded, *data, "--reinsert-batchnorm", "--epochs", "1", "--batch", "20", "--lr",
+                           "1e-12", "--weight-decay", "0", "--validation", "0", "--augment", "none", "--precision", "fp32", "--out",
+                           work / "norms"], capture_output=True, text=True)
+    trained = work / "norms/model.last.onnx"
+    expect(done.returncode == 0 and "new batch norms behind" in done.stdout + done.stderr, f"trained: {done.stdout}{done.stderr}")
+    kinds = [n.op_type for n in onnx.load(str(trained)).graph.node]
+    expect(kinds.count("BatchNormalization") == kinds.count("Conv") > 0, f"{kinds.count('BatchNormalization')} batch norms are there")
+    out = work / "int8.onnx"
+    done = subprocess.run([RETORT, "quantize", trained, *data, "-o", out, "--quiet"], capture_output=True, text=True)
+    expect(done.returncode == 0, f"quantized: {done.stdout}{done.stderr}")
+    onnx.checker.check_model(str(out), full_check=True)
+    x = onnx_models.images(16).numpy()
+    np.save(work / "x.npy", x)
+    expected, found = session(out).run(None, {"input": x})[0], predicted(out, work)
+    expect(apart(found, expected) <= 0.05, f"int8 here and in ONNX Runtime: {apart(found, expected):.1e}")
+    done = subprocess.run([RETORT, "verify", out], capture_output=True, text=True)
+    expect(done.returncode == 0, f"verify: {done.stdout}{done.stderr}")
 
 
 def distilled(work):
@@ -250,7 +286,7 @@ def main():
     torch.set_num_threads(2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory:
-        for part in (from_torch, again, of_the_table, gradients, quantized, pools_in_int8, distilled):
+        for part in (from_torch, again, of_the_table, gradients, quantized, to_int8, pools_in_int8, distilled):
             part(Path(directory))
     print(f"{len(failures)} failed" if failures else "all agree")
     sys.exit(bool(failures))
