@@ -48,7 +48,6 @@ static rt_status collect(metadata *m, const char *path, const rt_network *n) {
   if (s == RT_OK && i->mean) s = add_numbers(m, "mean", i->mean, i->channels);
   if (s == RT_OK && i->mean) s = add_numbers(m, "std", i->deviation, i->channels);
   if (s == RT_OK && n->rank == 4) s = add(m, "input", shape.text);
-  if (s == RT_OK) s = rt_vectors_metadata(n->store, &m->arena, m->pair, &m->n);
   rt_strbuf_release(&shape);
   if (s != RT_OK || (s = rt_file_open(path, &file)) != RT_OK) return s;
   for (int k = 0; k < rt_file_metadata_count(file) && s == RT_OK; k++) {
