@@ -92,8 +92,9 @@ static rt_status write_result(const measurement *m, const char *path, cJSON *to)
   cJSON_AddStringToObject(to, "options", m->info.options);
   if (stat(path, &st) == 0) cJSON_AddNumberToObject(to, "file_bytes", (double)st.st_size);
   rt_sizes sizes;
-  s = rt_model_sizes(m->info.model, m->info.options, (const int64_t[]){m->info.channels, m->info.height, m->info.width},
-                     &sizes);
+  const int64_t image[] = {m->info.channels, m->info.height, m->info.width};
+  s = m->network->input ? rt_network_sizes(m->network, &sizes)
+                        : rt_model_sizes(m->info.model, m->info.options, image, &sizes);
   cJSON_AddNumberToObject(to, "parameters", sizes.parameters);
   cJSON_AddNumberToObject(to, "macs", sizes.macs);
   return s;

@@ -128,7 +128,7 @@ enum { RT_RECIPE_PATH = 1536 };
 const char *rt_recipe_path(const rt_recipe_run *run, char buffer[RT_RECIPE_PATH], const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 const char *rt_stage_run_text(const rt_stage_run *run, const char *name); /* of a setting; "" */
-/* The model that a stage makes: "OUT/NAME.pth". */
+/* The model that a stage makes: "OUT/NAME.pth", or .onnx where it comes from one. */
 const char *rt_stage_model(const rt_recipe_run *run, const rt_stage *stage, char buffer[RT_RECIPE_PATH]);
 void rt_recipe_say(rt_recipe_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -148,6 +148,8 @@ rt_status rt_measure_model(rt_stage_run *run, const char *path, struct cJSON *to
 typedef struct rt_sizes {
   double parameters, macs; /* macs: of one image, in evaluation form */
 } rt_sizes;
+/* Of a network that is open, whatever made it. */
+rt_status rt_network_sizes(rt_network *network, rt_sizes *out);
 /* Of a model of the table on images of channels, height, width. */
 rt_status rt_model_sizes(const char *name, const char *options, const int64_t image[3], rt_sizes *out);
 typedef struct rt_cost {

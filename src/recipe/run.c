@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "recipe/recipe.h"
+#include "train/train.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -26,8 +27,16 @@ const char *rt_stage_run_text(const rt_stage_run *run, const char *name) {
   return "";
 }
 
+/* What a network that came as ONNX becomes is ONNX again. */
+static bool makes_onnx(const rt_recipe *recipe, const rt_stage *stage) {
+  const char *text = rt_stage_text(stage, "model");
+  int i = text && stage->kind->input ? rt_recipe_find(recipe, text) : -1;
+  return i >= 0 ? makes_onnx(recipe, &recipe->stage[i]) : text && rt_is_onnx(text);
+}
+
 const char *rt_stage_model(const rt_recipe_run *run, const rt_stage *stage, char buffer[RT_RECIPE_PATH]) {
-  return rt_recipe_path(run, buffer, "%s.%s", rt_stage_file(stage), stage->kind->extension);
+  return rt_recipe_path(run, buffer, "%s.%s", rt_stage_file(stage),
+                        makes_onnx(run->recipe, stage) ? "onnx" : stage->kind->extension);
 }
 
 static void tell(rt_recipe_run *run, const char *text) {

@@ -85,9 +85,19 @@ static double multiplications(const rt_plan *plan) {
     rt_step_info step;
     rt_plan_step(plan, i, &step);
     const rt_op *op = rt_op_find(step.op);
-    sum += op && op->precision == RT_PRECISION_LOW ? step.flops / 2 : 0;
+    bool product = op && (op->precision == RT_PRECISION_LOW || op == RT_OP(conv2d)->int8 || op == RT_OP(linear)->int8);
+    sum += product ? step.flops / 2 : 0;
   }
   return sum;
+}
+
+rt_status rt_network_sizes(rt_network *n, rt_sizes *out) {
+  const rt_network_info *i = &n->info;
+  int64_t one[] = {1, i->channels, i->height, i->width};
+  *out = (rt_sizes){.parameters = parameters(n->store)};
+  rt_status s = rt_plan_bind(n->plan, &(rt_feed){"x", n->rank, one, NULL}, 1);
+  if (s == RT_OK) out->macs = multiplications(n->plan);
+  return s;
 }
 
 rt_status rt_model_sizes(const char *name, const char *options, const int64_t image[3], rt_sizes *out) {

@@ -81,7 +81,7 @@ static rt_status run(rt_stage_run *r, bool *going) {
   *going = !report.interrupted;
   if (s != RT_OK || report.interrupted) return s;
   rt_stage_model(r->all, r->stage, model);
-  s = copy_file(rt_recipe_path(r->all, best, "%s/model.best.pth", r->stage->name), model);
+  s = copy_file(rt_recipe_path(r->all, best, "%s/%s", r->stage->name, report.model), model);
   cJSON_AddNumberToObject(r->result, "training_seconds", report.seconds);
   cJSON_AddNumberToObject(r->result, "epochs", (double)report.epochs);
   cJSON_AddStringToObject(r->result, "directory", r->stage->name);

@@ -93,6 +93,21 @@ def check_int8(work):
     refuses(2, "is for students from .onnx files", "train", "--model", "mlp", *DATA, "--epochs", 1, "--reinsert-batchnorm")
 
 
+def check_recipe(work):
+    """Stages whose student came as ONNX make ONNX."""
+    (work / "recipe.yaml").write_text(f"""name: onnx
+data: {{name: synthetic, options: "shape=3,{SIDE},{SIDE} classes={CLASSES} images=40 test_images=60", batch: 9}}
+stages:
+  - train: {{as: student, model: {work}/a.onnx, epochs: 1, lr: 0.01}}
+  - quantize: {{as: small, from: student}}
+""")
+    done = run("run", work / "recipe.yaml", "--out", work / "recipe")
+    check(done.returncode == 0, f"recipe: {done.stdout}{done.stderr}")
+    check((work / "recipe/student.onnx").exists() and run("verify", work / "recipe/small.onnx").returncode == 0, "its models")
+    macs = [json.loads((work / f"recipe/records/{name}.json").read_text())["result"]["macs"] for name in ("student", "small")]
+    check(macs == [5 * PIXELS + 5 * CLASSES] * 2, f"multiply-adds of both: {macs}")
+
+
 def check_drawing(work):
     done = run("inspect", work / "a.onnx", "--svg", work / "a.svg")
     if shutil.which("dot"):
@@ -131,6 +146,7 @@ def main():
         run("export", work / "c.safetensors", "-o", work / "c.npz")
         check_int8(work)
         check_drawing(work)
+        check_recipe(work)
         check_refusals(work)
         check_published(work)
         check_training(work)
