@@ -363,8 +363,8 @@ RT_API rt_value *rt_loss(rt_graph *graph, const char *const *terms, int n, const
 
 RT_API int rt_model_count(void);
 RT_API const char *rt_model_name(int i);
-/* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar width=64";
- * variables have the names of PyTorch's state dicts. */
+/* Build a model of the table on x (N×C×H×W); returns logits (N×classes). options as in "classes=10 stem=cifar width=64",
+ * also behind the name, "resnet18:stem=cifar"; variables have the names of PyTorch's state dicts. */
 RT_API rt_value *rt_model(rt_graph *graph, const char *name, rt_value *x, const char *options);
 
 /* ---- files: tensors by name, as PyTorch, safetensors and NumPy store them ---- */

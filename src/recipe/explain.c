@@ -39,8 +39,7 @@ static bool same_trial(const trial *a, const trial *b) {
 }
 
 static rt_status try_out(explanation *e, const char *model, int64_t batch, bool low, trial *out) {
-  char name[64], options[512];
-  const char *colon = strchr(model, ':');
+  char options[32];
   const rt_data_info *d = &e->info;
   *out = (trial){
       .model = model, .image = {d->channels, d->height, d->width}, .classes = d->classes, .batch = batch, .low = low};
@@ -49,10 +48,9 @@ static rt_status try_out(explanation *e, const char *model, int64_t batch, bool 
       *out = e->seen[i];
       return RT_OK;
     }
-  snprintf(name, sizeof name, "%.*s", (int)strcspn(model, ":"), model);
-  snprintf(options, sizeof options, "classes=%lld %s", (long long)d->classes, colon ? colon + 1 : "");
-  rt_status s = rt_model_sizes(name, options, out->image, &out->sizes);
-  if (s == RT_OK) s = rt_model_cost(name, options, out->image, batch, low, &out->cost);
+  snprintf(options, sizeof options, "classes=%lld", (long long)d->classes);
+  rt_status s = rt_model_sizes(model, options, out->image, &out->sizes);
+  if (s == RT_OK) s = rt_model_cost(model, options, out->image, batch, low, &out->cost);
   if (s == RT_OK && e->n < MOST_TRIALS) e->seen[e->n++] = *out;
   return s;
 }

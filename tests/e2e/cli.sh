@@ -80,6 +80,9 @@ done
 run inspect resnet18
 check "inspect resnet18: names layers as PyTorch does" says layer1.0.conv1
 check "inspect resnet18: counts parameters" says 11173962
+run inspect resnet8:width=20 --input 1x28x28
+check "inspect: options behind a model's name" says "resnet8:width=20: 116790 parameters"
+refuses "no model resnt8 (did you mean resnet8?)" inspect resnt8:width=20
 run inspect resnet18 --json
 check "inspect resnet18: 555,422,720 multiply-adds" python_says 'd["macs"] == 555422720'
 run inspect resnet18 --input 3x224x224 --options "classes=1000 stem=imagenet" --json
