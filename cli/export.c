@@ -7,7 +7,7 @@
 
 static const char *out_path, *model_text, *mean_text, *std_text, *input_text;
 static int64_t opset;
-static bool as_json, checked, preprocess;
+static bool as_json, checked, preprocess, dequantize;
 
 static const flag flags[] = {
     {"out", FLAG_TEXT, &out_path, "FILE",
@@ -19,6 +19,7 @@ static const flag flags[] = {
     {"opset", FLAG_INT, &opset, "N", "to .onnx: 13 to 21 (17)"},
     {"preprocess", FLAG_BOOL, &preprocess, NULL, "to .onnx: it takes the bytes of images and normalises them itself"},
     {"check", FLAG_BOOL, &checked, NULL, "to .onnx: read it back and compare what both say of random images"},
+    {"dequantize", FLAG_BOOL, &dequantize, NULL, "of an int8 file: its weights in fp32, batch norms folded"},
     {"json", FLAG_BOOL, &as_json, NULL, "what was written, as one JSON object on standard output"},
     {0},
 };
@@ -32,13 +33,20 @@ static int print_tensors(void) {
   return status;
 }
 
-static int convert(const char *path) {
+static rt_status write_tensors(const char *path, int *tensors) {
   rt_file *file;
+  if (dequantize) return rt_dequantize(path, out_path, tensors);
   rt_status s = rt_file_open(path, &file);
-  if (s != RT_OK) return complain(s);
+  if (s != RT_OK) return s;
   s = rt_file_convert(file, out_path);
-  int tensors = rt_file_count(file);
+  *tensors = rt_file_count(file);
   rt_file_free(file);
+  return s;
+}
+
+static int convert(const char *path) {
+  int tensors;
+  rt_status s = write_tensors(path, &tensors);
   if (s != RT_OK) return complain(s);
   if (as_json) return print_tensors();
   printf("%s: %d tensors\n", out_path, tensors);
@@ -78,6 +86,8 @@ static int export_network(const char *path) {
 static int run(const char *const *arguments, int n) {
   (void)n;
   if (!out_path) return complain_usage("export: -o FILE is missing: where to, and in which form");
+  if (dequantize && is_onnx(out_path))
+    return complain_usage("export: --dequantize writes weights: -o NAME.pth, .safetensors or .npz");
   if (is_onnx(out_path)) return export_network(arguments[0]);
   if (model_text || input_text || mean_text || std_text || opset || preprocess || checked)
     return complain_usage(

@@ -714,6 +714,12 @@ typedef struct rt_export_report {
 RT_API rt_status rt_export(const char *path, const rt_network_options *network, const char *out,
                            const rt_export_options *options, rt_export_report *report);
 
+/* Weights of an int8 file in fp32, w = weight·weight_scale, under the names of its model with batch norms folded: what PyTorch's
+ * load_state_dict(strict=True) takes where a convolution has a bias and its norm is an Identity, and what rt_network_open takes
+ * (metadata "folded"). The record, grids of activations, the accuracy and test images stay behind. `out` is .pth,
+ * .safetensors or .npz; *tensors (may be NULL): how many were written. RT_E_ARGUMENT: the file isn't quantized. */
+RT_API rt_status rt_dequantize(const char *path, const char *out, int *tensors);
+
 /* ---- training runs: data, model, optimizer, checkpoints, in a directory ---- */
 
 /* What a run can be told; names and texts as in rt_pair. The same table makes the flags of `retort train`. */

@@ -26,6 +26,11 @@ rt_status rt_network_draw(const rt_network_options *options, uint64_t seed, rt_n
 
 bool rt_is_onnx(const char *name); /* by its ending */
 
+/* The float network that an int8 file was made of: a model of the table, batch norms folded, variables without values. */
+rt_status rt_network_folded(const rt_file *file, rt_network **out);
+
+/* Metadata that weights of such a network carry. */
+#define RT_FOLDED "folded"
 /* Tensors of an int8 file beside its weights: a few images, normalised, and the logits expected of them. */
 #define RT_VECTOR_IMAGES "verify.images"
 #define RT_VECTOR_LOGITS "verify.logits"

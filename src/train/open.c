@@ -210,15 +210,22 @@ rt_status rt_compile_evaluation(rt_graph **g, bool averages, bool bf16, const rt
 
 /* ---- an int8 network: the model's graph, lowered as the file's record says ---- */
 
-static rt_status lower(rt_network *n, const rt_record *record) {
-  rt_store *store = NULL, *int8 = NULL;
-  rt_graph *folded = NULL, *graph = NULL;
+/* Batch norms folded into weights and biases, which have no values yet. */
+static rt_status fold(rt_network *n) {
+  rt_store *store = NULL;
+  rt_graph *folded = NULL;
   rt_status s = rt_pass_inference(&n->graph);
   if (s == RT_OK) s = rt_folded_new(n->graph, false, &store, &folded);
+  if (s == RT_OK) rt_network_replace(n, store, folded);
+  return s;
+}
+
+static rt_status lower(rt_network *n, const rt_record *record) {
+  rt_store *int8 = NULL;
+  rt_graph *graph = NULL;
+  rt_status s = fold(n);
   if (s == RT_OK) s = rt_store_new(&int8);
-  if (s == RT_OK) s = rt_record_lower(record, folded, int8, &graph);
-  rt_graph_free(folded);
-  rt_store_free(store);
+  if (s == RT_OK) s = rt_record_lower(record, n->graph, int8, &graph);
   if (s != RT_OK) {
     rt_store_free(int8);
     return s;
@@ -250,8 +257,11 @@ static rt_status declare_vectors(rt_network *n, const rt_file *file) {
 static rt_status load_weights(rt_network *n, rt_file *file, const rt_network_options *o) {
   const char *text = rt_file_metadata(file, "quantization");
   rt_record record = {0};
+  rt_status s = RT_OK;
+  if (!text && rt_file_metadata(file, RT_FOLDED)) s = fold(n);
+  if (s != RT_OK) return rt_fail_in(s, "%s", file->path);
   if (!text) return rt_store_load(n->store, file, &o->load, &n->info.load); /* names the file itself */
-  rt_status s = rt_record_parse(text, strlen(text), "its metadata \"quantization\"", &record);
+  s = rt_record_parse(text, strlen(text), "its metadata \"quantization\"", &record);
   if (s == RT_OK && o->kernels == RT_KERNELS_DIRECT) rt_record_run_directly(&record);
   if (s == RT_OK) s = lower(n, &record);
   if (s == RT_OK) s = declare_vectors(n, file);
@@ -275,7 +285,8 @@ void rt_network_replace(rt_network *n, rt_store *store, rt_graph *graph) {
   n->store = store;
 }
 
-static rt_status open_model(rt_network *n, rt_file *file, const rt_network_options *o) {
+/* The model that the file or the caller names, without values. */
+static rt_status build_model(rt_network *n, const rt_file *file, const rt_network_options *o) {
   int64_t names;
   rt_status s = choose_names(n, file, &names);
   if (s == RT_OK) s = choose_model(n, file, o, names ? names : o->classes);
@@ -284,8 +295,25 @@ static rt_status open_model(rt_network *n, rt_file *file, const rt_network_optio
   if (s == RT_OK) s = choose_normalisation(n, file, o);
   if (s == RT_OK) s = build(n);
   if (s == RT_OK) s = check_classes(n, names);
-  if (s != RT_OK) return rt_fail_in(s, "%s", file->path);
-  return load_weights(n, file, o);
+  return s == RT_OK ? s : rt_fail_in(s, "%s", file->path);
+}
+
+static rt_status open_model(rt_network *n, rt_file *file, const rt_network_options *o) {
+  rt_status s = build_model(n, file, o);
+  return s == RT_OK ? load_weights(n, file, o) : s;
+}
+
+rt_status rt_network_folded(const rt_file *file, rt_network **out) {
+  rt_network *n = rt_alloc(sizeof *n);
+  *out = NULL;
+  if (!n) return RT_E_MEMORY;
+  rt_status s = build_model(n, file, &(rt_network_options){0});
+  if (s == RT_OK && (s = fold(n)) != RT_OK) s = rt_fail_in(s, "%s", file->path);
+  if (s == RT_OK)
+    *out = n;
+  else
+    rt_network_free(n);
+  return s;
 }
 
 /* ---- ONNX: the graph is in the file ---- */

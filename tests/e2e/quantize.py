@@ -108,6 +108,33 @@ def check_choices(work, model):
     check(done.returncode == 0 and "calibrated on 1 image only" in done.stderr and "8 of" in done.stdout, f"one image: {done.stderr}")
 
 
+def check_dequantize(work, model, int8):
+    out = work / "float.safetensors"
+    done = run("export", int8, "--dequantize", "-o", out)
+    check(done.returncode == 0, f"export --dequantize: {done.stderr}")
+    header, _ = read_safetensors(out)
+    said = header.pop("__metadata__")
+    check(set(header) == {f"{n}.{r}" for n in ("conv1", "linear", *(f"layer{i}.0.conv{k}" for i in (1, 2, 3) for k in (1, 2)))
+                          for r in ("weight", "bias")}, f"export --dequantize: names: {sorted(header)}")
+    check({t["dtype"] for t in header.values()} == {"F32"} and "quantization" not in said, "export --dequantize: all of it in fp32")
+    here, there = (json.loads(run("eval", f, *DATA, "--json").stdout) for f in (out, int8))
+    check(here["precision"] == "fp32" and abs(here["correct"] - there["correct"]) <= 3, f"eval of dequantized weights: {here}, {there}")
+    refuses(2, "it isn't quantized", "export", out, "--dequantize", "-o", work / "x.pth")
+    refuses(2, "--dequantize writes weights", "export", int8, "--dequantize", "-o", work / "x.onnx")
+    run("export", int8, "-o", work / "int8.onnx")
+    refuses(2, "an ONNX file keeps biases", "export", work / "int8.onnx", "--dequantize", "-o", work / "x.pth")
+
+    def no_scale(header, data):
+        header["conv1.other"] = header.pop("conv1.weight_scale")
+    refuses(2, "expected conv1.weight_scale beside it", "export", changed(int8, work / "changed.safetensors", no_scale),
+            "--dequantize", "-o", work / "x.pth")
+
+    def shape(header, data):
+        header["conv1.weight"]["shape"] = [16, 27]
+    refuses(2, "conv1.weight has another shape", "export", changed(int8, work / "changed.safetensors", shape),
+            "--dequantize", "-o", work / "x.pth")
+
+
 def check_refusals(work, model, int8, record):
     out = ("-o", work / "x.pth")
     refuses(2, "no images to calibrate on", "quantize", model, *out)
@@ -155,6 +182,14 @@ def check_refusals(work, model, int8, record):
     said = report(changed(work / "model.safetensors", work / "dead.safetensors", dead), *DATA, *out)
     check(said["agree"] >= 110, f"dead channels: {said['agree']}")
 
+    def tiny(header, data):
+        at = header["bn1.weight"]["data_offsets"][0]
+        data[at:at + 64] = struct.pack("<16f", *[1e-30] * 16)
+        at = header["bn1.bias"]["data_offsets"][0]
+        data[at:at + 64] = struct.pack("<16f", *[0.5] * 16)
+    said = report(changed(work / "model.safetensors", work / "tiny.safetensors", tiny), *DATA, *out, "--correct-bias", "--equalize")
+    check(said["agree"] == 120, f"tiny scales, every channel constant: {said['agree']}")
+
     def other_weight(header, data):
         at, end = header["conv1.weight"]["data_offsets"]
         data[at:end] = bytes(end - at)
@@ -179,6 +214,7 @@ def main(work):
     run("export", model, "-o", work / "model.safetensors")
     int8, record = check_static(work, model)
     check_choices(work, model)
+    check_dequantize(work, model, int8)
     check_refusals(work, model, int8, record)
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import torch_models
 
 RETORT = os.environ.get("RETORT", "build/release/retort")
 DATA = ["--data", "synthetic", "--data-options", "shape=3,12,12 classes=4 images=160 test_images=40"]
@@ -24,6 +25,36 @@ def folded(state, conv, norm):
     return weight, state[f"{norm}.bias"].double() - state[f"{norm}.running_mean"].double() * r
 
 
+def folded_model():
+    """A resnet8 whose convolutions have a bias, and whose norms are gone."""
+    model = torch_models.make("resnet8", classes=4)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.BatchNorm2d):
+                setattr(module, name, torch.nn.Identity())
+            elif isinstance(child, torch.nn.Conv2d):
+                setattr(module, name, torch.nn.Conv2d(child.in_channels, child.out_channels, child.kernel_size,
+                                                      child.stride, child.padding))
+    return model.eval()
+
+
+def check_dequantized(work, int8):
+    """The weights load strictly in the folded model, which says what retort says of them, and nearly what int8 says."""
+    run("export", work / "int8.pth", "--dequantize", "-o", work / "float.pth")
+    model = folded_model()
+    state = torch.load(work / "float.pth", weights_only=True)
+    model.load_state_dict(state, strict=True)
+    for name, w in state.items():
+        q = int8[name]
+        if q.dtype == torch.int8:
+            q = q.float() * int8[f"{name}_scale"].reshape(-1, *[1] * (q.dim() - 1))
+        assert torch.equal(w, q), name
+    logits = model(int8["verify.images"])
+    off = (logits - int8["verify.logits"]).norm() / logits.norm()
+    assert 0 < off < 0.1, off
+
+
+@torch.no_grad()
 def main(work):
     run("train", "--model", "resnet8", *DATA, "--epochs", 1, "--batch", 32, "--precision", "fp32", "--out", work / "run", "--quiet")
     floating = torch.load(work / "run" / "model.best.pth", weights_only=True)
@@ -47,6 +78,7 @@ def main(work):
             assert torch.allclose(int8[f"{node}.bias"].double(), bias, atol=1e-5), f"{node}.bias"
             assert abs(int8[f"{node}.out_scale"].item() - record[node]["scale"]) < 1e-9, f"{node}.out_scale"
             layers += 1
+        check_dequantized(work, int8)
     assert layers == 16, layers
     print(f"{layers} layers agree")
 
