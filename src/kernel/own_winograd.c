@@ -14,33 +14,19 @@ typedef struct winograd {
   const rt_simd *simd;
   rt_dtype dtype;
   bool turned;
-  int64_t in, out;       /* channels */
-  int64_t k;             /* words of a row of the product */
-  int64_t row, plane;    /* words from tile to tile and from plane to plane of the transformed input */
-  int64_t result_plane;  /* floats */
-  int64_t block, blocks; /* tiles of a block */
-  int64_t panels, split; /* panels of output channels; parts that a block's panels are cut into */
+  int64_t in, out;      /* channels */
+  int64_t k;            /* words of a row of the product */
+  int64_t row, plane;   /* words from tile to tile and from plane to plane of the transformed input */
+  int64_t result_plane; /* floats */
+  own_blocks by;
   int tile_rows, columns, lanes;
-  int slots;          /* threads */
   int64_t slot_bytes; /* of workspace */
 } winograd;
-
-/* ---- blocking ---- */
-
-/* Tiles of a block: the transformed input and a panel's products take half of the second cache at most. */
-static int64_t block_of(const winograd *g) {
-  int64_t bytes = g->transforms.planes * 4 * (g->row + g->columns), most = rt_cpu_get()->l2 / 2 / bytes;
-  most = most / g->tile_rows * g->tile_rows;
-  most = most < g->tile_rows ? g->tile_rows : most > 16 * g->tile_rows ? 16 * g->tile_rows : most;
-  int64_t rounds = own_parts(g->tiles.n, most * g->slots);
-  int64_t even = own_parts(g->tiles.n, rounds * g->slots); /* as much for every thread */
-  return even < most ? even : most;
-}
 
 static winograd winograd_of(const rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
   const rt_type *x = site->in[0], *y = site->out;
-  winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = y->dim[1], .slots = rt_threads()};
+  winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = y->dim[1]};
   g.turned = site->op == RT_OP(conv2d_backward_data);
   int m = own_winograd_choice(g.turned ? OWN_BY_DATA : OWN_FORWARD, a, x, site->in[1], y);
   g.transforms = own_transforms_of(m, g.dtype);
@@ -50,14 +36,10 @@ static winograd winograd_of(const rt_site *site) {
   g.k = own_parts(g.in, words);
   g.row = own_up(g.k, g.lanes);
   if (g.row * 4 % 1024 == 0) g.row += g.lanes; /* powers of two collide in the caches */
-  g.panels = own_parts(g.out, g.columns);
-  g.block = block_of(&g);
-  g.blocks = own_parts(g.tiles.n, g.block);
-  g.split = g.blocks < g.slots ? own_parts(g.slots, g.blocks) : 1;
-  if (g.split > g.panels) g.split = g.panels;
-  if (g.blocks * g.split < g.slots) g.slots = (int)(g.blocks * g.split);
-  g.plane = g.block * g.row + g.lanes;
-  g.result_plane = g.block * g.columns + g.lanes;
+  g.by = own_blocks_of(g.tiles.n, g.transforms.planes * 4 * (g.row + g.columns), g.tile_rows, 16,
+                       own_parts(g.out, g.columns));
+  g.plane = g.by.block * g.row + g.lanes;
+  g.result_plane = g.by.block * g.columns + g.lanes;
   g.slot_bytes = own_up(4 * (g.transforms.planes * (g.plane + g.result_plane) + own_up(g.in, g.lanes)), 64);
   return g;
 }
@@ -81,7 +63,7 @@ static void filter(void *p, int64_t begin, int64_t end) {
       uint32_t *to = f->out + (o / g->columns * g->k + k) * g->columns + o % g->columns;
       int64_t n = g->out - o < g->lanes ? g->out - o : g->lanes;
       g->transforms.filter[f->w->dtype](from, step, stride, g->turned, n, words == 2, k * words + 1 >= g->in, to,
-                                        g->panels * g->k * g->columns);
+                                        g->by.panels * g->k * g->columns);
     }
 }
 
@@ -122,7 +104,7 @@ static void multiply(const job *j, int64_t panel, int64_t n, const uint32_t *v, 
   int64_t left = g->out - panel * g->columns;
   int columns = left < g->columns ? (int)left : g->columns;
   for (int p = 0; p < g->transforms.planes; p++) {
-    const uint32_t *w = (const uint32_t *)j->w + (p * g->panels + panel) * g->k * g->columns;
+    const uint32_t *w = (const uint32_t *)j->w + (p * g->by.panels + panel) * g->k * g->columns;
     for (int64_t i = 0; i < n; i += g->tile_rows)
       g->simd->product[g->dtype](n - i < g->tile_rows ? (int)(n - i) : g->tile_rows, columns, g->k,
                                  v + p * g->plane + i * g->row, g->row, 1, w, g->columns,
@@ -152,14 +134,12 @@ static void run_slots(void *p, int64_t begin, int64_t end) {
     uint32_t *v = (uint32_t *)(j->workspace + slot * g->slot_bytes);
     float *m = (float *)(v + g->transforms.planes * g->plane), *zero = m + g->transforms.planes * g->result_plane;
     memset(zero, 0, (size_t)g->in * sizeof *zero);
-    int64_t tasks = g->blocks * g->split;
-    for (int64_t task = tasks * slot / g->slots; task < tasks * (slot + 1) / g->slots; task++) {
-      int64_t first = task / g->split * g->block, part = task % g->split;
-      int64_t n = g->tiles.n - first < g->block ? g->tiles.n - first : g->block;
-      transform(j, first, n, v, zero);
-      for (int64_t panel = g->panels * part / g->split; panel < g->panels * (part + 1) / g->split; panel++) {
-        multiply(j, panel, n, v, m);
-        transform_back(j, panel, first, n, m);
+    for (int64_t task = own_task_of_slot(&g->by, slot); task < own_task_of_slot(&g->by, slot + 1); task++) {
+      own_task t = own_task_at(&g->by, task);
+      transform(j, t.first, t.n, v, zero);
+      for (int64_t panel = t.panel; panel < t.panel_end; panel++) {
+        multiply(j, panel, t.n, v, m);
+        transform_back(j, panel, t.first, t.n, m);
       }
     }
   }
@@ -176,7 +156,7 @@ static rt_status run(const rt_kernel_call *call) {
     j.residual = own_in(call, 3);
     j.relu = a->activation == RT_ACTIVATION_RELU;
   }
-  rt_parallel_for(g->slots, 1, run_slots, &j);
+  rt_parallel_for(g->by.slots, 1, run_slots, &j);
   return RT_OK;
 }
 
@@ -201,12 +181,12 @@ static rt_status prepare(rt_site *site) {
   if (!g) return RT_E_MEMORY;
   site->state = g;
   *g = winograd_of(site);
-  site->workspace = g->slots * g->slot_bytes;
+  site->workspace = g->by.slots * g->slot_bytes;
   winograd *packing = rt_alloc(sizeof *packing); /* the pack releases its own */
   if (!packing) return RT_E_MEMORY;
   *packing = *g;
   site->pack[site->n_packs++] = (rt_pack){.input = 1,
-                                          .bytes = g->transforms.planes * g->panels * g->k * g->columns * 4,
+                                          .bytes = g->transforms.planes * g->by.panels * g->k * g->columns * 4,
                                           .key = form(g),
                                           .source = RT_F32,
                                           .state = packing,

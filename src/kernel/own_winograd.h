@@ -50,6 +50,25 @@ void own_tile_output(const own_tiles *t, const own_place *tile, const void *y, i
                      const void **pixel);
 void own_tile_none(int n, const void *outside, const void **pixel); /* all n of them outside */
 
+/* How tiles are shared out: a thread takes a block of them, with all panels of output channels or, where blocks are few, a part
+ * of the panels. */
+typedef struct own_blocks {
+  int64_t tiles, block, blocks; /* of all; tiles of a block; blocks */
+  int64_t panels, split;        /* panels; parts that a block's panels are cut into */
+  int slots;                    /* threads */
+} own_blocks;
+
+/* Of tiles that take `bytes` of the nearest caches each, in blocks of at most `most` times tile_rows. */
+own_blocks own_blocks_of(int64_t tiles, int64_t bytes, int tile_rows, int most, int64_t panels);
+
+typedef struct own_task {
+  int64_t first, n;         /* tiles */
+  int64_t panel, panel_end; /* panels from … up to, not with … */
+} own_task;
+
+int64_t own_task_of_slot(const own_blocks *b, int64_t slot); /* the first; the next slot's is the end */
+own_task own_task_at(const own_blocks *b, int64_t task);
+
 /* Tile size that a convolution of x with w is to run with; 0 where Winograd doesn't apply or doesn't pay. */
 int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const rt_type *x, const rt_type *w,
                         const rt_type *y);

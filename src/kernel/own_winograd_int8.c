@@ -14,30 +14,16 @@ typedef struct winograd {
   int64_t k;          /* words of 4 channels */
   int64_t row, plane; /* bytes from tile to tile and from tap to tap of the transformed input */
   int64_t result;     /* sums from tap to tap */
-  int64_t block, blocks;
-  int64_t panels, split; /* panels of filters; parts that a block's panels are cut into */
+  own_blocks by;
   int tile_rows, columns;
-  int slots; /* threads */
   int64_t slot_bytes;
   rt_conv2d_winograd_int8_attr attr;
   int16_t multiplier[TAPS];
 } winograd;
 
-/* ---- blocking ---- */
-
-/* Tiles of a block: the transformed input and a panel's sums take half of the second cache at most. */
-static int64_t block_of(const winograd *g) {
-  int64_t bytes = TAPS * (g->row + 4 * g->columns), most = rt_cpu_get()->l2 / 2 / bytes;
-  most = most / g->tile_rows * g->tile_rows;
-  most = most < g->tile_rows ? g->tile_rows : most > 8 * g->tile_rows ? 8 * g->tile_rows : most;
-  int64_t rounds = own_parts(g->tiles.n, most * g->slots);
-  int64_t even = own_parts(g->tiles.n, rounds * g->slots); /* as much for every thread */
-  return even < most ? even : most;
-}
-
 static winograd winograd_of(const rt_site *site) {
   const rt_conv2d_winograd_int8_attr *a = site->attr;
-  winograd g = {.simd = rt_simd_get(), .in = site->in[0]->dim[1], .out = site->out->dim[1], .slots = rt_threads()};
+  winograd g = {.simd = rt_simd_get(), .in = site->in[0]->dim[1], .out = site->out->dim[1]};
   int lanes;
   g.attr = *a;
   for (int i = 0; i < TAPS; i++) g.multiplier[i] = (int16_t)a->multiplier.v[i];
@@ -46,22 +32,17 @@ static winograd winograd_of(const rt_site *site) {
   g.k = own_parts(g.in, 4);
   g.row = own_up(g.in, 64);
   if (g.row % 1024 == 0) g.row += 64; /* powers of two collide in the caches */
-  g.panels = own_parts(g.out, g.columns);
-  g.block = block_of(&g);
-  g.blocks = own_parts(g.tiles.n, g.block);
-  g.split = g.blocks < g.slots ? own_parts(g.slots, g.blocks) : 1;
-  if (g.split > g.panels) g.split = g.panels;
-  if (g.blocks * g.split < g.slots) g.slots = (int)(g.blocks * g.split);
-  g.plane = g.block * g.row + 64;
-  g.result = g.block * g.columns + 16;
+  g.by = own_blocks_of(g.tiles.n, TAPS * (g.row + 4 * g.columns), g.tile_rows, 8, own_parts(g.out, g.columns));
+  g.plane = g.by.block * g.row + 64;
+  g.result = g.by.block * g.columns + 16;
   g.slot_bytes = own_up(TAPS * (g.plane + 4 * g.result) + own_up(g.in, 64), 64);
   return g;
 }
 
 /* ---- the pack: levels, taps × panels × k × columns × 4; then numbers of each filter ---- */
 
-static int64_t level_bytes(const winograd *g) { return TAPS * g->panels * g->k * g->columns * 4; }
-static int64_t filters(const winograd *g) { return g->panels * g->columns; }
+static int64_t level_bytes(const winograd *g) { return TAPS * g->by.panels * g->k * g->columns * 4; }
+static int64_t filters(const winograd *g) { return g->by.panels * g->columns; }
 
 typedef struct packed {
   int8_t *level;
@@ -82,7 +63,7 @@ static int64_t pack_bytes(const winograd *g) { return level_bytes(g) + (2 * TAPS
 
 static void place_filter(const winograd *g, const packed *p, int64_t o, const int8_t *u, const float factor[TAPS]) {
   for (int t = 0; t < TAPS; t++) {
-    int8_t *to = p->level + ((t * g->panels + o / g->columns) * g->k * g->columns + o % g->columns) * 4;
+    int8_t *to = p->level + ((t * g->by.panels + o / g->columns) * g->k * g->columns + o % g->columns) * 4;
     int32_t sum = 0;
     for (int64_t c = 0; c < g->in; c++) {
       to[c / 4 * g->columns * 4 + c % 4] = u[t * g->in + c];
@@ -158,7 +139,7 @@ static void multiply(const job *j, int64_t panel, int64_t n, const uint8_t *v, i
   int64_t left = g->out - panel * g->columns;
   int columns = left < g->columns ? (int)left : g->columns;
   for (int t = 0; t < TAPS; t++) {
-    const int8_t *w = j->w.level + (t * g->panels + panel) * g->k * g->columns * 4;
+    const int8_t *w = j->w.level + (t * g->by.panels + panel) * g->k * g->columns * 4;
     const int32_t *start = j->w.start + t * filters(g) + panel * g->columns;
     for (int64_t i = 0; i < n; i += g->tile_rows)
       g->simd->product_int8(n - i < g->tile_rows ? (int)(n - i) : g->tile_rows, columns, g->k,
@@ -200,14 +181,12 @@ static void run_slots(void *p, int64_t begin, int64_t end) {
     int32_t *m = (int32_t *)(void *)(v + TAPS * g->plane);
     char *zero = (char *)(m + TAPS * g->result);
     memset(zero, 0, (size_t)g->in);
-    int64_t tasks = g->blocks * g->split;
-    for (int64_t task = tasks * slot / g->slots; task < tasks * (slot + 1) / g->slots; task++) {
-      int64_t first = task / g->split * g->block, part = task % g->split;
-      int64_t n = g->tiles.n - first < g->block ? g->tiles.n - first : g->block;
-      transform(j, first, n, v, zero);
-      for (int64_t panel = g->panels * part / g->split; panel < g->panels * (part + 1) / g->split; panel++) {
-        multiply(j, panel, n, v, m);
-        transform_back(j, panel, first, n, m);
+    for (int64_t task = own_task_of_slot(&g->by, slot); task < own_task_of_slot(&g->by, slot + 1); task++) {
+      own_task t = own_task_at(&g->by, task);
+      transform(j, t.first, t.n, v, zero);
+      for (int64_t panel = t.panel; panel < t.panel_end; panel++) {
+        multiply(j, panel, t.n, v, m);
+        transform_back(j, panel, t.first, t.n, m);
       }
     }
   }
@@ -223,7 +202,7 @@ static rt_status run(const rt_kernel_call *call) {
                  .scale = call->in[2]->data,
                  .bias = call->in[3]->data,
                  .workspace = call->workspace};
-  rt_parallel_for(g->slots, 1, run_slots, (void *)(uintptr_t)&j);
+  rt_parallel_for(g->by.slots, 1, run_slots, (void *)(uintptr_t)&j);
   return RT_OK;
 }
 
@@ -245,7 +224,7 @@ static rt_status prepare(rt_site *site) {
     return RT_E_MEMORY;
   }
   *g = *for_pack = winograd_of(site);
-  site->workspace = g->slots * g->slot_bytes;
+  site->workspace = g->by.slots * g->slot_bytes;
   site->pack[site->n_packs++] = (rt_pack){.input = 1,
                                           .bytes = pack_bytes(g),
                                           .key = form(g),

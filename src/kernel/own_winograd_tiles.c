@@ -80,6 +80,33 @@ void own_tile_none(int n, const void *outside, const void **pixel) {
   for (int i = 0; i < n; i++) pixel[i] = outside;
 }
 
+/* ---- blocks ---- */
+
+/* What a block takes is half of the second cache at most. */
+own_blocks own_blocks_of(int64_t tiles, int64_t bytes, int tile_rows, int most, int64_t panels) {
+  own_blocks b = {.tiles = tiles, .panels = panels, .split = 1, .slots = rt_threads()};
+  int64_t fit = rt_cpu_get()->l2 / 2 / bytes / tile_rows * tile_rows;
+  fit = fit < tile_rows ? tile_rows : fit > most * tile_rows ? most * tile_rows : fit;
+  int64_t rounds = own_parts(tiles, fit * b.slots);
+  int64_t even = own_parts(tiles, rounds * b.slots); /* as much for every thread */
+  b.block = even < fit ? even : fit;
+  b.blocks = own_parts(tiles, b.block);
+  if (b.blocks < b.slots) b.split = own_parts(b.slots, b.blocks);
+  if (b.split > panels) b.split = panels;
+  if (b.blocks * b.split < b.slots) b.slots = (int)(b.blocks * b.split);
+  return b;
+}
+
+int64_t own_task_of_slot(const own_blocks *b, int64_t slot) { return b->blocks * b->split * slot / b->slots; }
+
+own_task own_task_at(const own_blocks *b, int64_t task) {
+  int64_t first = task / b->split * b->block, part = task % b->split;
+  return (own_task){.first = first,
+                    .n = b->tiles - first < b->block ? b->tiles - first : b->block,
+                    .panel = b->panels * part / b->split,
+                    .panel_end = b->panels * (part + 1) / b->split};
+}
+
 /* ---- choice ---- */
 
 /* Measured by scripts/bench kernels on Zen 4, with AVX-512 and limited to AVX2; the first row that fits is taken. On AMX,

@@ -92,9 +92,8 @@ void rt_winograd_int8_filter(const rt_conv2d_winograd_int8_attr *a, const int8_t
 
 /* ---- reference ---- */
 
-/* Bᵀ·d·B, and its levels. */
-static void transform_tile(const rt_conv2d_winograd_int8_attr *a, const int32_t d[TAPS], int32_t q[TAPS]) {
-  int32_t t[TAPS], v[TAPS];
+void rt_winograd_int8_tile(const int32_t d[TAPS], int32_t v[TAPS]) {
+  int32_t t[TAPS];
   for (int j = 0; j < 4; j++) {
     t[j] = d[j] - d[8 + j];
     t[4 + j] = d[4 + j] + d[8 + j];
@@ -108,6 +107,12 @@ static void transform_tile(const rt_conv2d_winograd_int8_attr *a, const int32_t 
     v[4 * i + 2] = r[2] - r[1];
     v[4 * i + 3] = r[1] - r[3];
   }
+}
+
+/* The levels of a transformed tile. */
+static void transform_tile(const rt_conv2d_winograd_int8_attr *a, const int32_t d[TAPS], int32_t q[TAPS]) {
+  int32_t v[TAPS];
+  rt_winograd_int8_tile(d, v);
   v[SUM] -= (int32_t)a->centre;
   for (int i = 0; i < TAPS; i++) {
     int32_t level = (v[i] * (int32_t)a->multiplier.v[i] + (1 << 14)) >> 15;

@@ -56,6 +56,8 @@ enum { RT_WINOGRAD_TAPS = 16, RT_WINOGRAD_SUM = 5 }; /* SUM: the tap that sums f
  * took out of the sum. */
 void rt_winograd_int8_filter(const rt_conv2d_winograd_int8_attr *attr, const int8_t *w, int64_t channels, int8_t *u,
                              float factor[RT_WINOGRAD_TAPS], float *constant);
+/* Bᵀ·d·B of 4×4 pixels. */
+void rt_winograd_int8_tile(const int32_t d[RT_WINOGRAD_TAPS], int32_t v[RT_WINOGRAD_TAPS]);
 
 typedef struct rt_quantize_attr {
   double scale;

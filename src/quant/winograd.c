@@ -40,37 +40,18 @@ static const rt_node *find_node(const rt_graph *g, const rt_op *op, const char *
 
 /* ---- what comes in ---- */
 
-static void add(int32_t v, int64_t *count) { count[v + MOST]++; }
-
-/* Bᵀ·d·B of 4×4 pixels. */
-static void count_tile(const int32_t d[TAPS], int64_t (*count)[BINS]) {
-  int32_t t[TAPS];
-  for (int j = 0; j < 4; j++) {
-    t[j] = d[j] - d[8 + j];
-    t[4 + j] = d[4 + j] + d[8 + j];
-    t[8 + j] = d[8 + j] - d[4 + j];
-    t[12 + j] = d[4 + j] - d[12 + j];
-  }
-  for (int i = 0; i < 4; i++) {
-    const int32_t *r = t + 4 * i;
-    add(r[0] - r[2], count[4 * i]);
-    add(r[1] + r[2], count[4 * i + 1]);
-    add(r[2] - r[1], count[4 * i + 2]);
-    add(r[1] - r[3], count[4 * i + 3]);
-  }
-}
-
 /* A channel of an image, h×w levels. */
 static void count_plane(const candidate *c, const uint8_t *x, int64_t h, int64_t w) {
   const int64_t *padding = c->attr->conv.padding;
   for (int64_t row = -padding[0]; row + 2 < h + padding[0]; row += 2)
     for (int64_t column = -padding[1]; column + 2 < w + padding[1]; column += 2) {
-      int32_t d[TAPS];
+      int32_t d[TAPS], v[TAPS];
       for (int i = 0; i < TAPS; i++) {
         int64_t p = row + i / 4, s = column + i % 4;
         d[i] = p >= 0 && p < h && s >= 0 && s < w ? x[p * w + s] : 0;
       }
-      count_tile(d, c->count);
+      rt_winograd_int8_tile(d, v);
+      for (int i = 0; i < TAPS; i++) c->count[i][v[i] + MOST]++;
     }
 }
 
