@@ -100,7 +100,7 @@ fi
 keys='["model", "step", "batch", "images_per_second", "step_ms", "peak_memory_bytes", "arena_bytes", "gflops", "precision", "threads"]'
 for step in train infer; do
   for precision in fp32 bf16 auto; do
-    run bench --step $step --model resnet18 --input 3x16x16 --batch 2 --precision $precision --seconds 0 --json
+    run bench --step $step --model resnet18:width=16 --input 3x16x16 --batch 2 --precision $precision --seconds 0 --json
     check "bench $step $precision: exit status 0 (is $status)" status_is 0
     check "bench $step $precision: every key" python_says "all(k in d for k in $keys)"
     check "bench $step $precision: figures above 0" python_says \
@@ -112,7 +112,7 @@ done
 run bench --step train --model mlp --input 20 --batch 1 --seconds 0 --threads 1 --json
 check "bench mlp: exit status 0 (is $status)" status_is 0
 check "bench mlp: one thread" python_says 'd["threads"] == 1'
-run bench --step train --model resnet18 --input 3x8x8 --batch 2 --seconds 0 --per-layer
+run bench --step train --model resnet18:width=16 --input 3x8x8 --batch 2 --seconds 0 --per-layer
 check "bench --per-layer: a line for a layer" grep -q layer1.0.conv1 "$work/err" "$work/out"
 
 # ---- refusals ----

@@ -5,6 +5,7 @@
 The files that are fetched are Fashion-MNIST's where Debian's package has put them, and CIFAR-10's in the directory that
 RETORT_TEST_CIFAR10 names; without them those parts are left out, and it says so.
 """
+import concurrent.futures
 import gzip
 import hashlib
 import http.server
@@ -136,26 +137,31 @@ def fetch_fashion(work):
         server.shutdown()
         return done, server.asked, names_in(os.path.join(work, to))
 
-    done, asked, there = get(None, "plain")
+    # Most of their time is waiting, for a server or before asking again: all at once.
+    habits = (None, "cut", "no ranges", "busy", "stall once", "corrupt", "other", "endless")
+    with concurrent.futures.ThreadPoolExecutor(len(habits)) as pool:
+        seen = dict(zip(habits, pool.map(lambda habit: get(habit, habit or "plain"), habits)))
+
+    done, asked, there = seen[None]
     expect(done.returncode == 0 and there == sorted(files) and len(asked) == 4, "four files come, under their names", done)
     done, asked, there = get(None, "plain")
     expect(done.returncode == 0 and not asked, "what is there and right isn't asked for again", done)
-    done, asked, there = get("cut", "cut")
+    done, asked, there = seen["cut"]
     resumed = [r for _, r in asked if r]
     expect(done.returncode == 0 and there == sorted(files) and len(resumed) >= 4, "a cut connection is resumed", done)
     expect("trying again" in done.stderr, "… and it says so", done)
-    done, asked, there = get("no ranges", "ranges")
+    done, asked, there = seen["no ranges"]
     expect(done.returncode == 0 and there == sorted(files), "a server without ranges: from the start", done)
-    done, asked, there = get("busy", "busy")
+    done, asked, there = seen["busy"]
     expect(done.returncode == 0 and there == sorted(files), "a server that is busy once is asked again", done)
-    done, asked, there = get("stall once", "stalls")
+    done, asked, there = seen["stall once"]
     expect(done.returncode == 0 and there == sorted(files), "a connection that stalls is given up and resumed", done)
-    done, asked, there = get("corrupt", "corrupt")
+    done, asked, there = seen["corrupt"]
     expect(done.returncode == 1 and not there and "thrown away" in done.stderr, "damaged contents are thrown away", done)
-    done, asked, there = get("other", "other")
+    done, asked, there = seen["other"]
     expect(done.returncode == 1 and not there and "holds 14 bytes, expected 47040016" in done.stderr,
            "so are other contents", done)
-    done, asked, there = get("endless", "endless")
+    done, asked, there = seen["endless"]
     expect(done.returncode == 1 and not there and "more than the" in done.stderr, "more than can be right is not taken", done)
     server = Server({})
     done = retort("get", "fashion-mnist", "--base", server.base(), "--to", os.path.join(work, "none"))

@@ -30,6 +30,7 @@ import torch_models
 from retort_ctypes import Graph, Plan, RetortError, Store
 
 RETORT = os.environ.get("RETORT", "build/release/retort")
+THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 TOLERANCE = 1e-4
 failures = []
 
@@ -47,7 +48,7 @@ def apart(a, b):
 def session(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = THREADS
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -283,7 +284,7 @@ def pools_in_int8(work):
 
 
 def main():
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory:
         for part in (from_torch, again, of_the_table, gradients, quantized, to_int8, pools_in_int8, distilled):

@@ -172,15 +172,17 @@ def calm(name):
     return model.train()
 
 
-def twenty_steps(name, batch, kernels, furthest=1e-3):
-    print(f"{name}: 20 steps of SGD, fp32, batch {batch}, 3x16x16, {kernels} kernels")
+def twenty_steps(name, batch, furthest):
+    """furthest: for each policy of kernels."""
+    print(f"{name}: 20 steps of SGD, fp32, batch {batch}, 3x16x16")
     x, labels = learnable(20 * batch, 16, np.random.default_rng(2))
     batches = list(zip(x.reshape(20, batch, 3, 16, 16), labels.reshape(20, batch)))
-    ours = our_losses(training_plan(name, batches[0][0].shape, calm(name), kernels=kernels), batches, 0.01)
     theirs = torch_losses(calm(name), batches, 0.01)
-    far = np.abs(ours / theirs - 1)
     print(f"          loss {theirs[0]:.4f} → {theirs[-1]:.4f}")
-    expect(far.max() <= furthest, f"furthest from PyTorch's: {far.max():.2e} at step {far.argmax()}")
+    for kernels, bound in furthest.items():
+        ours = our_losses(training_plan(name, batches[0][0].shape, calm(name), kernels=kernels), batches, 0.01)
+        far = np.abs(ours / theirs - 1)
+        expect(far.max() <= bound, f"{kernels} kernels: furthest from PyTorch's {far.max():.2e}, at step {far.argmax()}")
 
 
 def learnable(n, size, rng):
@@ -237,10 +239,8 @@ def main():
         first_step("resnet18", 4, [(False, False, "direct"), (True, True, "direct"), (True, True, "auto")])
         first_step("resnet50", 4, [(True, True, "direct"), (True, True, "auto")])
     if "twenty" in parts:
-        for kernels in ("direct", "auto"):
-            twenty_steps("resnet18", 16, kernels)
-        twenty_steps("resnet50", 16, "direct")
-        twenty_steps("resnet50", 16, "auto", furthest=5e-3)
+        twenty_steps("resnet18", 16, {"direct": 1e-3, "auto": 1e-3})
+        twenty_steps("resnet50", 16, {"direct": 1e-3, "auto": 5e-3})
     if "bf16" in parts:
         bf16_curve()
     print(f"{time.perf_counter() - began:.0f} s")
