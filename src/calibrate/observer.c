@@ -27,17 +27,6 @@ enum { KINDS = sizeof rows / sizeof *rows };
 
 const rt_observer_row *rt_observer_at(int i) { return i >= 0 && i < KINDS ? rows[i] : NULL; }
 
-/* ---- scales ---- */
-
-rt_scale rt_scale_of(rt_range r, rt_levels levels) {
-  const double least = 0x1p-23; /* a tensor of zeros has a scale too, and 1/s is finite */
-  double low = fmin(r.low, 0), high = fmax(r.high, 0);
-  if (levels.symmetric) return (rt_scale){fmax(fmax(-low, high) / levels.high, least), 0};
-  double s = fmax((high - low) / (levels.high - levels.low), least);
-  double z = levels.low - nearbyint(low / s);
-  return (rt_scale){s, (int)fmin(fmax(z, levels.low), levels.high)};
-}
-
 /* ---- from text ---- */
 
 static rt_status find(const char *name, const rt_observer_row **out) {

@@ -1,5 +1,6 @@
-/* Rounding to grids: f32 to u8 and back, and both at once in floats (fake_quant). */
+/* Rounding to grids: f32 to u8 and back, and both at once in floats (fake_quant); ranges for grids. */
 #include "kernel/own.h"
+#include "tensor/grid.h"
 
 #include <math.h>
 
@@ -11,6 +12,8 @@ typedef struct job {
   rt_fake_grid grid;
   int64_t n;   /* elements; of a filter, for weights */
   double *sum; /* of the gradient of the scale, by tile */
+  float *part; /* extremes of tiles, or the largest magnitude of filters */
+  const float *factor;
 } job;
 
 /* ---- to u8 and back ---- */
@@ -42,6 +45,16 @@ static rt_status run_flat(const rt_kernel_call *call, rt_body *body) {
            .out = call->out->data,
            .grid = {(float)a->scale, (float)a->zero_point, 0, (float)a->high}};
   rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, body, &j);
+  return RT_OK;
+}
+
+static rt_status run_quantize_by(const rt_kernel_call *call) {
+  const rt_observe_attr *a = call->site->attr;
+  job j = {.simd = rt_simd_get(),
+           .x = call->in[0]->data,
+           .out = call->out->data,
+           .grid = {*(const float *)own_in(call, 1), *(const float *)own_in(call, 2), 0, (float)a->high}};
+  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, quantize, &j);
   return RT_OK;
 }
 
@@ -128,26 +141,84 @@ static bool accepts_fake_backward(const rt_site *site) {
          site->in[2]->dtype == RT_F32;
 }
 
+/* ---- observe ---- */
+
+static void find_extremes(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  float in[OWN_TILE];
+  for (int64_t t = begin; t < end; t++) {
+    int64_t first = t * OWN_TILE, n = tile_size(j, t);
+    j->simd->extremes(own_tile(j->simd, j->dtype, j->x, first, n, in), n, &j->part[2 * t], &j->part[2 * t + 1]);
+  }
+}
+
+static rt_status run_observe(const rt_kernel_call *call) {
+  const rt_observe_attr *a = call->site->attr;
+  job j = {.simd = rt_simd_get(),
+           .dtype = call->in[0]->dtype,
+           .x = call->in[0]->data,
+           .n = rt_tensor_elements(call->in[0]),
+           .part = call->workspace};
+  rt_range range = {0, 0};
+  rt_parallel_for(tiles_of(j.n), OWN_GRAIN / OWN_TILE, find_extremes, &j);
+  for (int64_t t = 0; t < tiles_of(j.n); t++) {
+    range.low = fmin(range.low, (double)j.part[2 * t]);
+    range.high = fmax(range.high, (double)j.part[2 * t + 1]);
+  }
+  const float *low = own_in(call, 1), *high = own_in(call, 2), *rate = own_in(call, 3);
+  if (low) range = rt_range_moved((rt_range){(double)*low, (double)*high}, range, (double)*rate);
+  rt_scale grid = rt_scale_of(range, (rt_levels){0, (int)a->high, false});
+  const float out[] = {(float)range.low, (float)range.high, (float)grid.scale, (float)grid.zero_point};
+  for (int i = 0; i < 4; i++) *(float *)call->out[i].data = out[i];
+  return RT_OK;
+}
+
+static rt_status prepare_observe(rt_site *site) {
+  site->workspace = tiles_of(rt_type_elements(site->in[0])) * 2 * (int64_t)sizeof(float);
+  return RT_OK;
+}
+
+static bool accepts_observe(const rt_site *site) {
+  return own_dtype(site->in[0]->dtype) && site->out->dtype == RT_F32;
+}
+
 /* ---- fake_quant_weight: filters ---- */
+
+static void find_largest(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  for (int64_t o = begin; o < end; o++) j->simd->largest((const float *)j->x + o * j->n, j->n, &j->part[o]);
+}
 
 static void fake_filters(void *p, int64_t begin, int64_t end) {
   const job *j = p;
   for (int64_t o = begin; o < end; o++) {
-    const float *x = (const float *)j->x + o * j->n;
-    float most;
-    j->simd->largest(x, j->n, &most);
-    rt_fake_grid grid = {most > 0 ? (float)((double)most / 127) : 1, 0, -128, 128};
-    j->simd->fake_quant(x, (float *)j->out + o * j->n, j->n, &grid);
+    rt_fake_grid grid = {j->part[o] > 0 ? (float)((double)j->part[o] / 127) : 1, 0, -128, 128};
+    j->simd->fake_quant((const float *)j->x + o * j->n, (float *)j->out + o * j->n, j->n, &grid);
   }
 }
+
+static double factor_of(const job *j, int64_t o) { return j->factor ? fabs((double)j->factor[o]) : 1; }
 
 static rt_status run_fake_weight(const rt_kernel_call *call) {
   int64_t filters = call->out->dim[0];
   job j = {.simd = rt_simd_get(),
            .x = call->in[0]->data,
            .out = call->out->data,
-           .n = rt_tensor_elements(call->out) / filters};
+           .n = rt_tensor_elements(call->out) / filters,
+           .part = call->workspace,
+           .factor = own_in(call, 1)};
+  bool per_tensor = ((const rt_fake_quant_weight_attr *)call->site->attr)->per_tensor;
+  double all = 0;
+  rt_parallel_for(filters, OWN_GRAIN / j.n + 1, find_largest, &j);
+  for (int64_t o = 0; o < filters && per_tensor; o++) all = fmax(all, (double)j.part[o] * factor_of(&j, o));
+  for (int64_t o = 0; o < filters && per_tensor; o++)
+    if (factor_of(&j, o) > 0) j.part[o] = (float)(all / factor_of(&j, o));
   rt_parallel_for(filters, OWN_GRAIN / j.n + 1, fake_filters, &j);
+  return RT_OK;
+}
+
+static rt_status prepare_fake_weight(rt_site *site) {
+  site->workspace = site->out->dim[0] * (int64_t)sizeof(float);
   return RT_OK;
 }
 
@@ -159,9 +230,14 @@ static bool accepts_fake_weight(const rt_site *site) {
 const rt_kernel rt_kernel_quantize = {"own_quantize", RT_OP(quantize), accepts_quantize, NULL, run_quantize, NULL};
 const rt_kernel rt_kernel_dequantize = {
     "own_dequantize", RT_OP(dequantize), alike_but_dtype, NULL, run_dequantize, NULL};
+static bool accepts_quantize_by(const rt_site *site) { return accepts_quantize(site) && site->in[1]->dtype == RT_F32; }
+
+const rt_kernel rt_kernel_quantize_by = {
+    "own_quantize_by", RT_OP(quantize_by), accepts_quantize_by, NULL, run_quantize_by, NULL};
+const rt_kernel rt_kernel_observe = {"own_observe", RT_OP(observe), accepts_observe, prepare_observe, run_observe, NULL};
 const rt_kernel rt_kernel_fake_quant = {"own_fake_quant", RT_OP(fake_quant), accepts_fake, NULL, run_fake, NULL};
 const rt_kernel rt_kernel_fake_quant_backward = {"own_fake_quant_backward", RT_OP(fake_quant_backward),
                                                  accepts_fake_backward,     prepare_fake_backward,
                                                  run_fake_backward,         NULL};
 const rt_kernel rt_kernel_fake_quant_weight = {
-    "own_fake_quant_weight", RT_OP(fake_quant_weight), accepts_fake_weight, NULL, run_fake_weight, NULL};
+    "own_fake_quant_weight", RT_OP(fake_quant_weight), accepts_fake_weight, prepare_fake_weight, run_fake_weight, NULL};

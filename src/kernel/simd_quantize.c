@@ -57,3 +57,14 @@ void RT_NAME(largest)(const float *x, int64_t n, float *out) {
   }
   *out = most;
 }
+
+void RT_NAME(extremes)(const float *x, int64_t n, float *low_out, float *high_out) {
+  float low = 0, high = 0;
+#pragma omp simd reduction(min : low) reduction(max : high)
+  for (int64_t i = 0; i < n; i++) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  *low_out = low;
+  *high_out = high;
+}

@@ -4,7 +4,8 @@
  *                       learned: ds = Σ dy·{low − z below, high − z above, (y − x)/s inside}, scaled: divided by √(N·high),
  *                       N elements of a sample (LSQ: Esser et al. 2020)
  *   fake_quant_weight:  s8 with a scale per filter, s = max |x|/127 over all but the first dimension; dx = dy, since nothing
- *                       is outside. A factor on a filter is one on its scale: folding batch norm doesn't change q. */
+ *                       is outside. A factor on a filter is one on its scale: folding batch norm doesn't change q. Where all
+ *                       share one scale it does: s is then max |factor·x|/127 over all, divided by |factor| of the filter. */
 #include "op/layer.h"
 
 #define FIELD(name) offsetof(rt_fake_quant_attr, name)
@@ -43,10 +44,11 @@ static rt_status infer_backward(rt_infer *c) { /* dy x scale zero_point */
   return s == RT_OK ? rt_infer_same_shape(c, 0, 1) : s;
 }
 
-static rt_status infer_weight(rt_infer *c) {
+static rt_status infer_weight(rt_infer *c) { /* x factor? */
   c->out[0] = *c->in[0];
   rt_status s = rt_infer_float(c, 0);
-  return s == RT_OK ? rt_infer_rank(c, 0, 2, RT_MAX_RANK) : s;
+  if (s == RT_OK) s = rt_infer_rank(c, 0, 2, RT_MAX_RANK);
+  return s == RT_OK && rt_infer_in(c, 1) ? rt_infer_vector(c, 1, 0, 0) : s;
 }
 
 /* ---- gradients ---- */
@@ -108,12 +110,22 @@ static rt_status reference_backward(const rt_call *c) {
   return RT_OK;
 }
 
+/* The largest magnitude of filter o. */
+static double largest(const rt_tensor *x, int64_t o, int64_t size) {
+  double most = 0;
+  for (int64_t k = 0; k < size; k++) most = fmax(most, fabs(rt_get(x, o * size + k)));
+  return most;
+}
+
 static rt_status reference_weight(const rt_call *c) {
-  const rt_tensor *x = c->in[0];
+  const rt_fake_quant_weight_attr *a = c->attr;
+  const rt_tensor *x = c->in[0], *factor = rt_call_in(c, 1);
   int64_t filters = x->dim[0], size = rt_tensor_elements(x) / filters;
+  double all = 0;
+  for (int64_t o = 0; o < filters && a->per_tensor; o++)
+    all = fmax(all, largest(x, o, size) * (factor ? fabs(rt_load(factor, o)) : 1));
   for (int64_t o = 0; o < filters; o++) {
-    double most = 0;
-    for (int64_t k = 0; k < size; k++) most = fmax(most, fabs(rt_get(x, o * size + k)));
+    double f = factor ? fabs(rt_load(factor, o)) : 1, most = a->per_tensor && f > 0 ? all / f : largest(x, o, size);
     grid g = {.scale = most > 0 ? most / 127 : 1, .f64 = x->dtype == RT_F64};
     if (!g.f64) g.scale = (double)(float)g.scale;
     for (int64_t k = 0; k < size; k++)
@@ -132,8 +144,20 @@ static const char *const cases_backward[] = {"x[2,3,7,5] x[2,3,7,5] f[]=0.017 f[
                                              "x[2,33] x[2,33] f[]=0.02 f[]=0 ; high=127 learned=true scaled=true",
                                              "x[4,8,9,9] x[4,8,9,9] f[]=0.01 f[]=0 ; learned=true", NULL};
 static const char *const errors_backward[] = {"x[3] x[4] f[] f[] ; => dy", NULL};
-static const char *const cases_weight[] = {"x[8,3,3,3]!", "x[5,33]!", "x[2,7]=0!", NULL};
-static const char *const errors_weight[] = {"x[3] ; => rank", NULL};
+static const char *const cases_weight[] = {"x[8,3,3,3]!",
+                                           "x[5,33]!",
+                                           "x[2,7]=0!",
+                                           "x[8,3,3,3]! ; per_tensor=true",
+                                           "x[5,33]! f[5]! ; per_tensor=true",
+                                           "x[5,33]! f[5]=0! ; per_tensor=true",
+                                           NULL};
+static const char *const errors_weight[] = {"x[3] ; => rank", "x[3,4] f[4] ; => factor must be", NULL};
+
+static const rt_option options_weight[] = {
+    {"per_tensor", RT_OPT_BOOL, offsetof(rt_fake_quant_weight_attr, per_tensor), "false",
+     .help = "one scale for all filters"},
+    {0},
+};
 
 const rt_op rt_op_row_fake_quant = {
     .name = "fake_quant",
@@ -174,9 +198,12 @@ const rt_op rt_op_row_fake_quant_backward = {
 
 const rt_op rt_op_row_fake_quant_weight = {
     .name = "fake_quant_weight",
-    .summary = "y = x rounded to 255 levels from −s·127 to s·127 for each filter, s its largest magnitude/127",
-    .input_names = "x",
+    .summary = "y = x rounded to 255 levels from −s·127 to s·127 for each filter, s its largest magnitude/127; or one scale for all",
+    .input_names = "x factor?",
+    .options = options_weight,
+    .attr_size = sizeof(rt_fake_quant_weight_attr),
     .n_out = 1,
+    .f32_inputs = 1 << 1,
     .infer = infer_weight,
     .grad = grad_weight,
     .reference = reference_weight,

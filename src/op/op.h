@@ -69,6 +69,14 @@ typedef struct rt_fake_quant_attr {
   bool learned, scaled; /* the scale has a gradient; it is divided by √(numbers of a sample · high) */
 } rt_fake_quant_attr;
 
+typedef struct rt_fake_quant_weight_attr {
+  bool per_tensor; /* one scale for all filters */
+} rt_fake_quant_weight_attr;
+
+typedef struct rt_observe_attr {
+  int64_t high; /* levels are 0 … high */
+} rt_observe_attr;
+
 typedef struct rt_batch_norm_attr {
   double eps, momentum; /* running = (1 - momentum) running + momentum batch, as in PyTorch */
   int activation;       /* applied to the sum of the normalised value and residual */

@@ -11,6 +11,7 @@ typedef struct rt_int8_node {
   double scale; /* its result's grid is scale·(q − zero_point); 0: it has none */
   int zero_point;
   const int *winograd; /* multipliers and centre for conv2d_winograd_int8; NULL: it runs directly */
+  bool per_tensor; /* its weight has one scale, not one a filter */
 } rt_int8_node;
 
 enum { RT_WINOGRAD_NUMBERS = RT_WINOGRAD_TAPS + 1 };
@@ -19,6 +20,7 @@ typedef struct rt_int8_table {
   const rt_int8_node *node;
   int n;
   int64_t high; /* highest level of an activation: 255, or 127 */
+  bool dynamic; /* grids are those of the activations themselves, found when they are there; the nodes' aren't read */
 } rt_int8_table;
 
 /* From a folded float graph, whose products read plain variables, to its int8 form over another store. There a product has the
@@ -26,11 +28,18 @@ typedef struct rt_int8_table {
  * variables keep name and type. RT_E_ARGUMENT where a grid is missing that a product needs. */
 rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out);
 
+/* How the grids of activations change while the twin is trained. */
+typedef enum rt_grids {
+  RT_GRIDS_FIXED,
+  RT_GRIDS_OBSERVED, /* a moving average of ranges; the scalar input "observer_rate" says how fast it moves, 0: not at all */
+  RT_GRIDS_LEARNED,  /* scales are parameters (LSQ: Esser et al. 2020) */
+} rt_grids;
+
 /* The same decisions and the same rounding in float, over the store of `from`: a graph in evaluation form (its weights may be
  * derived), or a fused training graph before it is differentiated, where the batch norm behind a convolution belongs to it and
  * the row of the convolution is that of both. Grids are the statistics "NODE.out.scale" and "NODE.out.zero_point" (f32
- * scalars that start as the table says); with `learned` the scales are parameters (LSQ). */
-rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, bool learned, rt_graph **out);
+ * scalars that start as the table says); observed ones "NODE.out.low" and "NODE.out.high" too. */
+rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, rt_grids grids, rt_graph **out);
 
 /* Why a node can't run in int8; NULL: it can. */
 const char *rt_int8_obstacle(const rt_node *node);

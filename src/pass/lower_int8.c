@@ -2,7 +2,8 @@
  *   qy = act(Σ qx·qw · (sx·sw/sy) + (b − sx·zx·sw·Σqw − sr·zr)/sy + zy + (sr/sy)·qr)
  * in which all but the first sum and the residual are known beforehand: scale and bias of the int8 op. A padded image gets
  * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0.
- * The fake-quantized twin takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read. */
+ * The fake-quantized twin takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read.
+ * With dynamic ranges sx and zx are values of the graph, and y is f32. */
 #include "base/alloc.h"
 #include "pass/int8.h"
 #include "pass/pass.h"
@@ -15,16 +16,25 @@ typedef struct grid {
   rt_value *q; /* NULL: it isn't quantized */
   double scale;
   int zero_point;
+  rt_value *found_scale, *found_zero; /* of a dynamic one, f32 scalars; NULL: the numbers are known */
 } grid;
+
+/* A variable that the step changes, and what it becomes. */
+typedef struct change {
+  rt_value *variable, *value;
+} change;
 
 typedef struct lowering {
   const rt_graph *from;
   const rt_int8_table *table;
-  bool fake, learned; /* values on grids are floats; their scales are trained */
+  bool fake; /* values on grids are floats */
+  rt_grids grids;
   rt_rewrite rw;
   grid *grid;            /* by old value id */
   const rt_node **reads; /* by old value id: the one node that reads it; NULL: none, or several, or it is marked */
   int *readers;          /* by old value id: products in int8 and nodes that move */
+  change *change;        /* of observed grids: four each; they come after every other node */
+  int n_changes;
 } lowering;
 
 /* ---- the table ---- */
@@ -81,14 +91,38 @@ static rt_value *number(lowering *l, const char *name, const char *role, double 
   return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
 }
 
+/* The range of x moves that of its grid, from the next step on. */
+static void observe(lowering *l, const rt_int8_node *e, rt_value *x, rt_value *scale, rt_value *zero) {
+  rt_graph *g = l->rw.to;
+  rt_observe_attr attr = {.high = l->table->high};
+  double low = -e->zero_point * e->scale, high = ((double)l->table->high - e->zero_point) * e->scale;
+  rt_value *variable[] = {number(l, e->node, "low", low, false), number(l, e->node, "high", high, false), scale, zero};
+  rt_value *now = rt_emit(g, RT_OP(observe), e->node, &attr, 4, x, variable[0], variable[1],
+                          rt_scalar_input(g, "observer_rate", 0.01));
+  for (int i = 0; now && i < 4; i++) l->change[l->n_changes++] = (change){variable[i], rt_output(now, i)};
+}
+
 /* A float brought onto its grid: u8, or a float there. */
 static rt_value *rounded(lowering *l, const rt_int8_node *e, rt_value *x) {
   rt_graph *g = l->rw.to;
+  bool learned = l->grids == RT_GRIDS_LEARNED;
   rt_quantize_attr attr = {.scale = e->scale, .zero_point = e->zero_point, .high = l->table->high};
-  rt_fake_quant_attr fake = {.high = l->table->high, .learned = l->learned, .scaled = l->learned};
+  rt_fake_quant_attr fake = {.high = l->table->high, .learned = learned, .scaled = learned};
   if (!l->fake) return rt_emit(g, RT_OP(quantize), e->node, &attr, 1, x);
-  return rt_emit(g, RT_OP(fake_quant), e->node, &fake, 3, x, number(l, e->node, "scale", e->scale, l->learned),
-                 number(l, e->node, "zero_point", e->zero_point, false));
+  rt_value *scale = number(l, e->node, "scale", e->scale, learned),
+           *zero = number(l, e->node, "zero_point", e->zero_point, false);
+  if (l->grids == RT_GRIDS_OBSERVED) observe(l, e, x, scale, zero);
+  return rt_emit(g, RT_OP(fake_quant), e->node, &fake, 3, x, scale, zero);
+}
+
+/* A float on the grid of its own range. */
+static grid found(lowering *l, const char *name, rt_value *x) {
+  rt_graph *g = l->rw.to;
+  rt_observe_attr attr = {.high = l->table->high};
+  rt_value *range = rt_emit(g, RT_OP(observe), name, &attr, 1, x);
+  grid now = {.scale = 1, .found_scale = rt_output(range, 2), .found_zero = rt_output(range, 3)};
+  now.q = rt_emit(g, RT_OP(quantize_by), name, &attr, 3, x, now.found_scale, now.found_zero);
+  return now;
 }
 
 static rt_value *as_float(lowering *l, const rt_value *v) {
@@ -106,10 +140,14 @@ static rt_status as_grid(lowering *l, const rt_value *v, const grid **out) {
   grid *g = &l->grid[v->id];
   *out = g;
   if (g->q) return RT_OK;
+  if (l->table->dynamic) {
+    *g = found(l, name_of(v), as_float(l, v));
+    return rt_graph_status(l->rw.to);
+  }
   const rt_int8_node *e = entry(l, name_of(v));
   if (!e || !(e->scale > 0))
     return rt_fail(RT_E_ARGUMENT, "int8: the output of %s has no scale, and an int8 node reads it", name_of(v));
-  *g = (grid){rounded(l, e, rt_rewrite_value(&l->rw, v)), e->scale, e->zero_point};
+  *g = (grid){.q = rounded(l, e, rt_rewrite_value(&l->rw, v)), .scale = e->scale, .zero_point = e->zero_point};
   return g->q ? RT_OK : rt_graph_status(l->rw.to);
 }
 
@@ -135,7 +173,9 @@ static rt_value *filter_sums(rt_graph *g, const char *name, rt_value *weight) {
 
 typedef struct product {
   const rt_node *node, *norm, *act; /* norm: batch norm of a training graph, act: relu or relu6; NULL: none */
+  const rt_int8_node *row;          /* of node */
   const grid *x, *residual;         /* residual: NULL where there is none on a grid */
+  grid framed;                      /* a dynamic x with zeros around it */
   grid y;                           /* q NULL: y is f32, scale 1 */
 } product;
 
@@ -143,24 +183,32 @@ typedef struct product {
 static rt_value *bias_of(lowering *l, const product *p, rt_value *weight, rt_value *weight_scale, rt_value *bias) {
   rt_graph *g = l->rw.to;
   const char *name = p->node->name;
-  if (p->x->zero_point) {
+  if (p->x->zero_point || p->x->found_zero) {
     rt_value *sum = rt_emit(g, RT_OP(mul), name, NULL, 2, filter_sums(g, name, weight), weight_scale);
-    sum = rt_emit(g, RT_OP(mul), name, NULL, 2, sum, rt_scalar(g, p->x->scale * p->x->zero_point));
-    bias = rt_emit(g, RT_OP(sub), name, NULL, 2, bias, sum);
+    rt_value *zero = p->x->found_zero
+                         ? rt_emit(g, RT_OP(mul), name, NULL, 2, p->x->found_scale, p->x->found_zero)
+                         : rt_scalar(g, p->x->scale * p->x->zero_point);
+    bias = rt_emit(g, RT_OP(sub), name, NULL, 2, bias, rt_emit(g, RT_OP(mul), name, NULL, 2, sum, zero));
   }
   double shift = p->y.zero_point * p->y.scale - (p->residual ? p->residual->scale * p->residual->zero_point : 0);
   if (shift != 0) bias = rt_emit(g, RT_OP(add), name, NULL, 2, bias, rt_scalar(g, shift));
   return p->y.scale == 1 ? bias : rt_emit(g, RT_OP(mul), name, NULL, 2, bias, rt_scalar(g, 1 / p->y.scale));
 }
 
-/* An image with its zero point around it, so that padding needs no case of its own. */
-static rt_value *padded(lowering *l, const product *p, rt_conv2d_attr *conv) {
+/* An image with its zero point around it, so that padding needs no case of its own; one whose range isn't known yet gets
+ * zeros around it before. */
+static rt_value *padded(lowering *l, product *p, rt_conv2d_attr *conv) {
   rt_pad_attr pad = {
       .pads = {.n = 8, .v = {0, 0, 0, 0, conv->padding[0], conv->padding[0], conv->padding[1], conv->padding[1]}},
       .value = p->x->zero_point};
-  if (!p->x->zero_point || (!conv->padding[0] && !conv->padding[1])) return p->x->q;
+  bool none = !conv->padding[0] && !conv->padding[1];
+  if (none || (!p->x->zero_point && !p->x->found_zero)) return p->x->q;
   conv->padding[0] = conv->padding[1] = 0;
-  return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
+  if (!p->x->found_zero) return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
+  rt_value *x = rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, as_float(l, p->node->in[0]));
+  p->framed = found(l, p->node->name, x);
+  p->x = &p->framed;
+  return p->framed.q;
 }
 
 static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, const int *numbers) {
@@ -173,10 +221,10 @@ static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, co
   return w;
 }
 
-static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bool f32) {
+static rt_value *emit_int8(lowering *l, product *p, rt_value *residual, bool f32) {
   rt_graph *g = l->rw.to;
   const rt_node *node = p->node;
-  const int *winograd = rt_int8_winograd_applies(node) ? entry(l, node->name)->winograd : NULL;
+  const int *winograd = rt_int8_winograd_applies(node) && !l->table->dynamic ? p->row->winograd : NULL;
   bool conv = node->op == RT_OP(conv2d);
   const rt_type *w = &node->in[1]->type;
   rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
@@ -190,7 +238,8 @@ static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bo
   rt_value *bias = variable(l, node, "bias", RT_F32, 1, w->dim);
   rt_value *x = conv ? padded(l, p, &attr.conv) : p->x->q;
   bias = bias_of(l, p, weight, scale, bias);
-  scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, p->x->scale / p->y.scale));
+  rt_value *step = p->x->found_scale ? p->x->found_scale : rt_scalar(g, p->x->scale / p->y.scale);
+  scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, step);
   rt_value *in[] = {x, weight, scale, bias, residual};
   int n = residual ? 5 : 4;
   if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, &attr);
@@ -198,13 +247,32 @@ static rt_value *emit_int8(lowering *l, const product *p, rt_value *residual, bo
   return rt_graph_add(g, RT_OP(conv2d_winograd_int8), node->name, in, n, &by_tiles);
 }
 
-/* The node again with its first input and its residual replaced, and a weight that is rounded. */
-static rt_value *again(lowering *l, const rt_node *node, rt_value *x, int residual_input, rt_value *residual) {
+/* γ/√(var + ε): what the batch norm behind a convolution will multiply its filters by. */
+static rt_value *norm_factor(lowering *l, const rt_node *norm) {
+  rt_graph *g = l->rw.to;
+  const rt_batch_norm_attr *a = norm->attr;
+  rt_unary_attr plain = {0};
+  rt_value *deviation =
+      rt_emit(g, RT_OP(add), norm->name, NULL, 2, rt_rewrite_value(&l->rw, norm->in[4]), rt_scalar(g, a->eps));
+  deviation = rt_emit(g, RT_OP(sqrt), norm->name, &plain, 1, deviation);
+  return rt_emit(g, RT_OP(div), norm->name, NULL, 2, rt_rewrite_value(&l->rw, norm->in[1]), deviation);
+}
+
+/* A factor on a filter is one on its scale, and matters where filters share a scale. */
+static rt_value *rounded_weight(lowering *l, const product *p, rt_value *weight) {
+  rt_fake_quant_weight_attr attr = {.per_tensor = p->row->per_tensor};
+  rt_value *in[] = {weight, attr.per_tensor && p->norm ? norm_factor(l, p->norm) : NULL};
+  return rt_graph_add(l->rw.to, RT_OP(fake_quant_weight), p->node->name, in, in[1] ? 2 : 1, &attr);
+}
+
+/* A node of p again with its first input and its residual replaced, and a weight that is rounded. */
+static rt_value *again(lowering *l, const product *p, const rt_node *node, rt_value *x, int residual_input,
+                       rt_value *residual) {
   rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
   if (!in) return rt_graph_failed(l->rw.to, RT_E_MEMORY);
   for (int i = 1; i < node->n_in; i++) in[i] = i == residual_input ? residual : as_float(l, node->in[i]);
   in[0] = x;
-  if (node->op->int8) in[1] = rt_emit(l->rw.to, RT_OP(fake_quant_weight), node->name, NULL, 1, in[1]);
+  if (node == p->node) in[1] = rounded_weight(l, p, in[1]);
   rt_value *y = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
   for (int i = 1; y && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], y->node->out[i]);
   return y;
@@ -213,9 +281,9 @@ static rt_value *again(lowering *l, const rt_node *node, rt_value *x, int residu
 enum { CONV_RESIDUAL = 3, NORM_RESIDUAL = 5 };
 
 static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, const rt_int8_node *row) {
-  rt_value *y = again(l, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
-  if (p->norm) y = again(l, p->norm, y, NORM_RESIDUAL, residual);
-  if (p->act) y = again(l, p->act, y, -1, NULL);
+  rt_value *y = again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
+  if (p->norm) y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
+  if (p->act) y = again(l, p, p->act, y, -1, NULL);
   return row ? rounded(l, row, y) : y;
 }
 
@@ -225,6 +293,7 @@ static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, co
 static const rt_node *follower(const lowering *l, const rt_node *node) {
   const rt_node *next = l->reads[node->out[0]->id];
   if (!next || (next->op != RT_OP(relu6) && next->op != RT_OP(relu)) || !l->readers[next->out[0]->id]) return NULL;
+  if (l->table->dynamic) return NULL;
   const rt_int8_node *e = entry(l, next->name);
   if (!e || !(e->scale > 0) || e->zero_point) return NULL;
   bool ends = next->op == RT_OP(relu) || e->scale * (double)l->table->high <= 6 * (1 + 1e-5);
@@ -242,7 +311,7 @@ static bool match(const lowering *l, const rt_node *node, product *p) {
   bool norm = l->fake && (node->op == RT_OP(batch_norm_train) || node->op == RT_OP(batch_norm));
   const rt_node *layer = norm ? node->in[0]->node : node;
   if (!layer || (norm && l->reads[layer->out[0]->id] != node) || !is_int8(l, layer)) return false;
-  *p = (product){.node = layer, .norm = norm ? node : NULL, .y = {.scale = 1}};
+  *p = (product){.node = layer, .norm = norm ? node : NULL, .row = entry(l, layer->name), .y = {.scale = 1}};
   return true;
 }
 
@@ -257,10 +326,10 @@ static rt_status lower_product(lowering *l, product *p) {
   const rt_node *end = p->norm ? p->norm : p->node;
   p->act = follower(l, end);
   const rt_value *y = p->act ? p->act->out[0] : end->out[0], *r = residual_of(p);
-  const rt_int8_node *e = entry(l, p->act ? p->act->name : p->node->name);
-  bool quantized = e->scale > 0 && l->readers[y->id];
+  const rt_int8_node *e = p->act ? entry(l, p->act->name) : p->row;
+  bool quantized = e->scale > 0 && l->readers[y->id] && !l->table->dynamic;
   rt_value *residual = NULL;
-  if (quantized) p->y = (grid){NULL, e->scale, e->zero_point};
+  if (quantized) p->y = (grid){.scale = e->scale, .zero_point = e->zero_point};
   rt_status s = as_grid(l, p->node->in[0], &p->x);
   if (s == RT_OK && r && quantized) s = as_grid(l, r, &p->residual);
   if (s != RT_OK) return s;
@@ -277,7 +346,7 @@ static rt_status lower_product(lowering *l, product *p) {
 
 /* Moved elements stay on their grid, and a frame of zeros is one of zero points. */
 static bool moves(const lowering *l, const rt_node *node) {
-  if (!node->op->moves || !l->readers[node->out[0]->id]) return false;
+  if (!node->op->moves || !l->readers[node->out[0]->id] || l->table->dynamic) return false;
   if (node->n_out > 1 && !l->fake && l->reads[node->out[1]->id]) return false;
   return node->op != RT_OP(pad) || ((const rt_pad_attr *)node->attr)->value == 0;
 }
@@ -296,7 +365,7 @@ static bool move_quantized(lowering *l, const rt_node *node) {
     attr = &pad;
   }
   rt_value *now = rt_graph_add(l->rw.to, l->fake ? node->op : node->op->moves, node->name, in, node->n_in, attr);
-  l->grid[node->out[0]->id] = (grid){now, x->scale, x->zero_point};
+  l->grid[node->out[0]->id] = (grid){.q = now, .scale = x->scale, .zero_point = x->zero_point};
   for (int i = 1; l->fake && now && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], now->node->out[i]);
   return true;
 }
@@ -351,6 +420,8 @@ static rt_status lower(lowering *l, rt_graph **out) {
   for (int i = 0; i < l->from->n_nodes && s == RT_OK; i++) s = lower_node(l, l->from->node[i]);
   for (int i = 0; i < l->from->n_outputs && s == RT_OK; i++)
     if (!as_float(l, l->from->output[i].value)) s = rt_graph_status(l->rw.to);
+  for (int i = 0; i < l->n_changes; i++)
+    rt_emit(l->rw.to, RT_OP(assign), l->change[i].variable->name, NULL, 2, l->change[i].variable, l->change[i].value);
   if (s == RT_OK) return rt_rewrite_end(&l->rw, out);
   rt_free(l->rw.map);
   rt_graph_free(l->rw.to);
@@ -362,13 +433,16 @@ static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
   l->grid = rt_alloc_array(n, sizeof *l->grid);
   l->reads = rt_alloc_array(n, sizeof *l->reads);
   l->readers = rt_alloc_array(2 * n, sizeof *l->readers);
+  l->change = rt_alloc_array(4 * n, sizeof *l->change);
   *out = NULL;
-  rt_status s = l->grid && l->reads && l->readers ? rt_rewrite_begin_over(&l->rw, l->from, to) : RT_E_MEMORY;
+  bool all = l->grid && l->reads && l->readers && l->change;
+  rt_status s = all ? rt_rewrite_begin_over(&l->rw, l->from, to) : RT_E_MEMORY;
   if (s == RT_OK) s = lower(l, out);
   if (s == RT_OK) s = rt_pass_prune(out);
   rt_free(l->grid);
   rt_free(l->reads);
   rt_free(l->readers);
+  rt_free(l->change);
   return s;
 }
 
@@ -377,7 +451,7 @@ rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_sto
   return run(&l, to, out);
 }
 
-rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, bool learned, rt_graph **out) {
-  lowering l = {.from = from, .table = table, .fake = true, .learned = learned};
+rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, rt_grids grids, rt_graph **out) {
+  lowering l = {.from = from, .table = table, .fake = true, .grids = grids};
   return run(&l, from->store, out);
 }

@@ -43,7 +43,7 @@ rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_s
   *graph = NULL;
   rt_status s = rt_store_new(store);
   if (s == RT_OK) s = rt_record_lower(record, q->folded, *store, graph);
-  return s == RT_OK ? rt_record_fill(record, q->folded_store, *store) : s;
+  return s == RT_OK ? rt_record_fill(record, q->folded, *store) : s;
 }
 
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out) {
@@ -147,8 +147,10 @@ static rt_status alone(const rt_quantizer *q, const probe *p, int node, double *
 
 static rt_status weight_noise(const rt_quantizer *q, const rt_network *int8, const rt_record_node *n, double *out) {
   char name[300];
+  const rt_var *w = rt_quantize_node(q->folded, n->node, NULL)->in[1]->var;
+  if (!w) return RT_OK; /* a constant */
   snprintf(name, sizeof name, "%s.weight", n->node);
-  const rt_var *w = rt_store_find(q->folded_store, name), *now = rt_store_find(int8->store, name);
+  const rt_var *now = rt_store_find(int8->store, name);
   snprintf(name, sizeof name, "%s.weight_scale", n->node);
   const rt_var *scale = rt_store_find(int8->store, name);
   int64_t all = rt_type_elements(&w->type), size = all / w->type.dim[0];

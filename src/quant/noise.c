@@ -34,7 +34,7 @@ double rt_quantize_sqnr(const float *clean, const float *noisy, int64_t n) {
   return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
 }
 
-static const rt_node *find_node(const rt_graph *g, const char *name, const rt_op *op) {
+const rt_node *rt_quantize_node(const rt_graph *g, const char *name, const rt_op *op) {
   for (int i = 0; i < g->n_nodes; i++)
     if ((!op || g->node[i]->op == op) && strcmp(g->node[i]->name, name) == 0) return g->node[i];
   return NULL;
@@ -42,7 +42,7 @@ static const rt_node *find_node(const rt_graph *g, const char *name, const rt_op
 
 /* The node whose result is that of int8 node `name`: its own, or its activation's behind it. */
 static const rt_node *last_of(const rt_graph *g, const char *name) {
-  const rt_node *node = find_node(g, name, NULL), *next = node ? rt_quantize_only_reader(g, node->out[0]) : NULL;
+  const rt_node *node = rt_quantize_node(g, name, NULL), *next = node ? rt_quantize_only_reader(g, node->out[0]) : NULL;
   return next && (next->op == RT_OP(relu) || next->op == RT_OP(relu6)) ? next : node;
 }
 
@@ -56,9 +56,9 @@ static rt_status marked_plan(const rt_quantizer *q, const rt_graph *from, bool i
     char name[32];
     const rt_record_node *n = &q->record.node[i];
     if (n->form != RT_FORM_INT8) continue;
-    const rt_node *product = find_node(q->folded, n->node, NULL);
+    const rt_node *product = rt_quantize_node(q->folded, n->node, NULL);
     const rt_op *op = *n->winograd ? RT_OP(conv2d_winograd_int8) : product->op->int8;
-    const rt_node *node = int8 ? find_node(from, n->node, op) : last_of(from, n->node);
+    const rt_node *node = int8 ? rt_quantize_node(from, n->node, op) : last_of(from, n->node);
     snprintf(name, sizeof name, "%d", i);
     if (node) rt_mark_output(rw.to, name, rt_rewrite_value(&rw, node->out[0]));
   }
@@ -103,7 +103,7 @@ rt_status rt_quantize_output_noise(rt_quantizer *q, const float *images, int64_t
   rt_store *store = NULL;
   rt_status s = rt_store_new(&store);
   if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, store, &lowered);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded_store, store);
+  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, store);
   if (s == RT_OK) s = marked_plan(q, q->folded, false, &graph[0], &plan[0]);
   if (s == RT_OK) s = marked_plan(q, lowered, true, &graph[1], &plan[1]);
   for (int i = 0; i < q->record.n && s == RT_OK; i++)

@@ -1,8 +1,6 @@
 /* Quantizing a network: what its files share.
  *
  *   settings.c   the table of settings
- *   decide.c     which nodes are quantized how, and why the others aren't
- *   ranges.c     what passes through the network when images do
  *   refine.c     equalization of layers, correction of biases
  *   winograd.c   which convolutions run by Winograd in int8
  *   measure.c    accuracy, signal to noise, which layer costs what
@@ -13,26 +11,21 @@
 #define RT_QUANT_QUANT_H
 
 #include "data/data.h"
-#include "quant/ranges.h"
 #include "record/record.h"
 #include "train/train.h"
-
-enum { RT_METHOD_STATIC };
 
 typedef struct rt_quantize_settings {
   const char *model, *data, *data_options, *network, *mean, *std;
   int method, target;
   const char *observer, *keep, *schemes, *observers, *record, *save_record;
   int64_t images, batch, seed, analyze_images;
-  bool equalize, correct_bias, winograd, analyze;
+  bool convolutions, equalize, correct_bias, winograd, analyze;
   double max_drop;
   int64_t threads;
   const char *out;
 } rt_quantize_settings;
 
 rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena);
-/* A list, "a;b", split where it stands; *n are there. */
-rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n);
 
 typedef struct rt_layer_cost {
   double weight_sqnr, output_sqnr; /* dB: of the weight, of what the node makes */
@@ -61,9 +54,6 @@ typedef struct rt_quantizer {
 
 void rt_quantize_tell(const rt_quantizer *q, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- decide.c: a record without ranges ---- */
-rt_status rt_quantize_decide(rt_quantizer *q);
-
 /* ---- refine.c ---- */
 rt_status rt_quantize_equalize(rt_quantizer *q, int *pairs);
 /* After the ranges are known: b −= Σ (ŵ − w)·E[x] over each filter (Nagel et al. 2019). */
@@ -88,6 +78,8 @@ rt_status rt_quantize_images(const rt_quantizer *q, int64_t n, float **x, int64_
 /* ---- noise.c ---- */
 double rt_quantize_sqnr(const float *clean, const float *noisy, int64_t n); /* dB */
 rt_status rt_quantize_output_noise(rt_quantizer *q, const float *images, int64_t n);
+/* The node of this name, and of this op (NULL: of any); NULL where there is none. */
+const rt_node *rt_quantize_node(const rt_graph *g, const char *name, const rt_op *op);
 /* The one node that reads v; NULL where several do, or none, or it is a result. */
 const rt_node *rt_quantize_only_reader(const rt_graph *g, const rt_value *v);
 

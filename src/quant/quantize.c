@@ -81,19 +81,6 @@ rt_status rt_quantize_images(const rt_quantizer *q, int64_t n, float **x, int64_
   return s;
 }
 
-static rt_status take_ranges(rt_quantizer *q) {
-  rt_levels levels = rt_target_activations(q->record.target);
-  rt_status s = RT_OK;
-  for (int i = 0; i < q->record.n && s == RT_OK; i++) {
-    rt_record_node *n = &q->record.node[i];
-    const rt_watched *w = rt_ranges_find(&q->ranges, n->node);
-    if (!w) continue;
-    s = rt_observer_range(w->observer, levels, &n->range);
-    n->observer = w->observer_text;
-  }
-  return s;
-}
-
 static rt_status check_images(const rt_quantizer *q) {
   rt_data_info d;
   const rt_network_info *n = &q->network->info;
@@ -109,49 +96,49 @@ static rt_status check_images(const rt_quantizer *q) {
 }
 
 static rt_status calibrate(rt_quantizer *q) {
-  const char *const *overrides;
-  int n;
   rt_loader *loader = NULL;
   rt_status s = check_images(q);
-  if (s == RT_OK) s = rt_split_list(q->o.observers, &q->arena, &overrides, &n);
-  if (s == RT_OK) s = rt_ranges_new(q->folded, q->o.observer, overrides, n, &q->ranges);
+  if (s == RT_OK) s = rt_ranges_new(q->folded, q->o.observer, q->o.observers, &q->arena, &q->ranges);
   if (s == RT_OK) s = new_loader(q, &loader);
   if (s == RT_OK) s = rt_ranges_observe(&q->ranges, q->folded, loader, q->o.images, &q->record.images);
   rt_loader_free(loader);
   if (s == RT_OK && q->record.images < 32)
     rt_quantize_tell(q, "calibrated on %" PRId64 " image%s only: ranges of a few hundred are steadier",
                      q->record.images, q->record.images == 1 ? "" : "s");
-  return s == RT_OK ? take_ranges(q) : s;
+  return s == RT_OK ? rt_record_calibrate(&q->record, &q->ranges) : s;
 }
 
 /* ---- all of it ---- */
 
-static rt_status check_coverage(const rt_quantizer *q) {
-  for (int i = 0; i < q->record.n; i++)
-    if (q->record.node[i].form == RT_FORM_INT8) return RT_OK;
-  return rt_fail(RT_E_ARGUMENT,
-                 "quantize: no layer of %s would be in int8: it has no convolution and no linear layer that could "
-                 "be, or keep and record leave none",
-                 q->o.model);
+/* A record that was given, perhaps edited. */
+static rt_status obey(rt_quantizer *q) {
+  rt_status s = rt_record_open(q->o.record, &q->record);
+  if (s == RT_OK && rt_is_onnx(q->o.out)) rt_record_run_directly(&q->record); /* ONNX has no such convolution */
+  if (s != RT_OK || rt_record_covers(&q->record)) return s;
+  return rt_fail(RT_E_ARGUMENT, "%s: it leaves no layer of %s in int8", q->o.record, q->o.model);
+}
+
+static rt_status equalize(rt_quantizer *q) {
+  int pairs;
+  rt_status s = rt_quantize_equalize(q, &pairs);
+  if (s == RT_OK) rt_quantize_tell(q, "%d pairs of layers evened out", pairs);
+  return s;
 }
 
 static rt_status decide(rt_quantizer *q) {
-  int pairs;
-  if (*q->o.record) {
-    rt_status s = rt_record_open(q->o.record, &q->record);
-    if (s == RT_OK && rt_is_onnx(q->o.out)) rt_record_run_directly(&q->record); /* ONNX has no such convolution */
-    return s == RT_OK ? check_coverage(q) : s;
-  }
-  rt_status s = rt_quantize_decide(q);
-  if (s == RT_OK) s = check_coverage(q);
-  if (s == RT_OK && q->o.equalize) {
-    s = rt_quantize_equalize(q, &pairs);
-    if (s == RT_OK) rt_quantize_tell(q, "%d pairs of layers evened out", pairs);
-  }
-  if (s == RT_OK) s = calibrate(q);
-  if (s == RT_OK) rt_record_set_scales(&q->record);
+  if (*q->o.record) return obey(q);
+  rt_decisions decisions = {.method = (rt_method)q->o.method,
+                            .target = (rt_target)q->o.target,
+                            .convolutions = q->o.convolutions,
+                            .keep = q->o.keep,
+                            .schemes = q->o.schemes};
+  q->record.data = q->o.data;
+  rt_status s = rt_record_decide(&q->record, q->folded, &decisions);
+  if (s == RT_OK && q->o.equalize) s = equalize(q);
+  if (s == RT_OK && q->o.method == RT_METHOD_STATIC) s = calibrate(q);
   if (s == RT_OK && q->o.correct_bias) s = rt_quantize_correct(q);
-  return s == RT_OK && q->o.winograd && !rt_is_onnx(q->o.out) ? rt_quantize_winograd(q) : s;
+  bool winograd = q->o.winograd && q->o.method == RT_METHOD_STATIC && !rt_is_onnx(q->o.out);
+  return s == RT_OK && winograd ? rt_quantize_winograd(q) : s;
 }
 
 static rt_status finish(rt_quantizer *q, char **report) {

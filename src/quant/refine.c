@@ -85,12 +85,6 @@ rt_status rt_quantize_equalize(rt_quantizer *q, int *pairs) {
 
 /* ---- biases ---- */
 
-static const rt_node *find_node(const rt_graph *g, const char *name) {
-  for (int i = 0; i < g->n_nodes; i++)
-    if (strcmp(g->node[i]->name, name) == 0) return g->node[i];
-  return NULL;
-}
-
 /* The error that rounding adds to filter o on average, were the image endless: Σ_c E[x_c]·Σ_taps (ŵ − w). */
 static double mean_error(const float *w, const int8_t *now, double scale, const rt_type *t, int64_t o, int64_t groups,
                          const double *mean) {
@@ -110,7 +104,7 @@ static double mean_error(const float *w, const int8_t *now, double scale, const 
 
 static rt_status correct(rt_quantizer *q, const rt_record_node *n, rt_store *int8) {
   char name[300];
-  const rt_node *node = find_node(q->folded, n->node);
+  const rt_node *node = rt_quantize_node(q->folded, n->node, NULL);
   const rt_value *x = node->in[0];
   const rt_watched *seen = rt_ranges_find(&q->ranges, x->node ? x->node->name : x->name);
   rt_var *bias = node->n_in > 2 && node->in[2] ? node->in[2]->var : NULL;
@@ -134,7 +128,7 @@ rt_status rt_quantize_correct(rt_quantizer *q) {
   rt_graph *graph = NULL;
   rt_status s = rt_store_new(&int8);
   if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, int8, &graph);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded_store, int8);
+  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, int8);
   for (int i = 0; i < q->record.n && s == RT_OK; i++)
     if (q->record.node[i].form == RT_FORM_INT8) s = correct(q, &q->record.node[i], int8);
   rt_graph_free(graph);

@@ -12,8 +12,10 @@ static const rt_option table[] = {
     {"mean", RT_OPT_TEXT, FIELD(mean), "", 0, 0, NULL,
      "of pixels in 0 to 1, a number a channel; the file's if it says it"},
     {"std", RT_OPT_TEXT, FIELD(std), "", 0, 0, NULL, "the same for the deviation"},
-    {"method", RT_OPT_CHOICE, FIELD(method), "static", 0, 0, "static",
-     "static: ranges of activations from images seen beforehand"},
+    {"method", RT_OPT_CHOICE, FIELD(method), "static", 0, 0, "static|dynamic",
+     "static: ranges of activations from images seen beforehand; dynamic: from the activations while they run"},
+    {"convolutions", RT_OPT_BOOL, FIELD(convolutions), "false", 0, 0, NULL,
+     "dynamic: convolutions too, not only matrix products"},
     {"data", RT_OPT_TEXT, FIELD(data), "", 0, 0, NULL,
      "NAME or NAME:PATH of a data set, to calibrate on and to measure with"},
     {"data_options", RT_OPT_TEXT, FIELD(data_options), "", 0, 0, NULL, "of the data set, as in \"validation=0.2\""},
@@ -77,23 +79,16 @@ rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, in
   if (s != RT_OK) return s;
   if (!*o->model) return rt_fail(RT_E_ARGUMENT, "quantize: model is missing: which file's network");
   if (!*o->out) return rt_fail(RT_E_ARGUMENT, "quantize: out is missing: which file to write");
-  if (!*o->record && !*o->data)
+  if (o->method == RT_METHOD_DYNAMIC && (o->correct_bias || o->max_drop > 0))
+    return rt_fail(RT_E_ARGUMENT, "quantize: %s goes with static ranges, not with method=dynamic",
+                   o->correct_bias ? "correct_bias" : "max_drop");
+  if (o->convolutions && o->method != RT_METHOD_DYNAMIC)
+    return rt_fail(RT_E_ARGUMENT, "quantize: convolutions goes with method=dynamic; the others take them anyway");
+  if (!*o->record && !*o->data && o->method != RT_METHOD_DYNAMIC)
     return rt_fail(
         RT_E_ARGUMENT,
         "quantize: there are no images to calibrate on: data=NAME:PATH names some, or record=FILE brings ranges");
   if (!*o->data && (o->max_drop > 0 || o->analyze))
     return rt_fail(RT_E_ARGUMENT, "quantize: %s needs images: data=NAME:PATH", o->analyze ? "analyze" : "max_drop");
-  return RT_OK;
-}
-
-rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n) {
-  int most = 1;
-  for (const char *c = text; *c; c++) most += *c == ';';
-  char *copy = rt_arena_text(arena, "%s", text);
-  const char **list = rt_arena_alloc(arena, (size_t)most * sizeof *list);
-  if (!copy || !list) return RT_E_MEMORY;
-  *n = 0;
-  for (char *p = strtok_r(copy, ";", &copy); p; p = strtok_r(NULL, ";", &copy)) list[(*n)++] = p;
-  *out = list;
   return RT_OK;
 }

@@ -150,7 +150,7 @@ static rt_status calibrate(rt_quantizer *q, candidate *all, int n) {
   rt_rewrite rw;
   rt_status s = rt_store_new(&store);
   if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, store, &graph);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded_store, store);
+  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, store);
   for (int i = 0; i < n && s == RT_OK; i++) s = mark(graph, &all[i], i);
   if (s == RT_OK) s = rt_rewrite_begin(&rw, graph); /* the layout pass changes a graph; its attributes are read here */
   if (s == RT_OK) {

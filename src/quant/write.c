@@ -156,7 +156,7 @@ rt_status rt_quantize_report_json(const rt_quantizer *q, char **out) {
   struct stat now;
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "file", q->o.out);
-  cJSON_AddStringToObject(o, "method", q->record.method);
+  cJSON_AddStringToObject(o, "method", rt_method_name(q->record.method));
   cJSON_AddStringToObject(o, "target", rt_target_name(q->record.target));
   cJSON_AddNumberToObject(o, "images", (double)q->record.images);
   add_score(o, "before", &q->before);

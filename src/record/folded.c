@@ -15,17 +15,43 @@ typedef struct folding {
   rt_var **var;
 } folding;
 
-static bool is_fixed(const folding *f, const rt_value *v) {
-  return v->kind == RT_VALUE_VARIABLE || v->kind == RT_VALUE_CONSTANT || f->derived[v->id];
+static bool is_fixed(const bool *derived, const rt_value *v) {
+  return v->kind == RT_VALUE_VARIABLE || v->kind == RT_VALUE_CONSTANT || derived[v->id];
 }
 
-static void find_derived(folding *f) {
-  for (int i = 0; i < f->from->n_nodes; i++) {
-    const rt_node *node = f->from->node[i];
+static void find_derived(const rt_graph *g, bool *derived) {
+  for (int i = 0; i < g->n_nodes; i++) {
+    const rt_node *node = g->node[i];
     bool fixed = node->n_in > 0 && !node->op->effect;
-    for (int j = 0; j < node->n_in && fixed; j++) fixed = !node->in[j] || is_fixed(f, node->in[j]);
-    for (int j = 0; j < node->n_out; j++) f->derived[node->out[j]->id] = fixed;
+    for (int j = 0; j < node->n_in && fixed; j++) fixed = !node->in[j] || is_fixed(derived, node->in[j]);
+    for (int j = 0; j < node->n_out; j++) derived[node->out[j]->id] = fixed;
   }
+}
+
+/* ---- names ---- */
+
+static bool is_derived(const bool *derived, const rt_node *node) { return !node->n_out || derived[node->out[0]->id]; }
+
+static rt_status name_node(rt_graph *g, const bool *derived, rt_node *node) {
+  const char *name = node->name;
+  int k = 1;
+  for (int i = 0; i < node->id; i++) {
+    if (is_derived(derived, g->node[i]) || strcmp(g->node[i]->name, node->name) != 0) continue;
+    node->name = rt_arena_text(&g->arena, "%s.%d", name, ++k);
+    if (!node->name) return RT_E_MEMORY;
+    i = -1;
+  }
+  return RT_OK;
+}
+
+rt_status rt_name_nodes(rt_graph *g) {
+  bool *derived = rt_alloc((size_t)g->n_values + 1);
+  rt_status s = derived ? RT_OK : RT_E_MEMORY;
+  if (derived) find_derived(g, derived);
+  for (int i = 0; i < g->n_nodes && s == RT_OK; i++)
+    if (!is_derived(derived, g->node[i])) s = name_node(g, derived, g->node[i]);
+  rt_free(derived);
+  return s;
 }
 
 /* "conv1.weight" after the reader, where it is a product or the value is derived; else the variable's own name. With a number where
@@ -49,20 +75,6 @@ static rt_status declare(folding *f, const rt_node *reader, int input, const rt_
   return RT_OK;
 }
 
-/* The record speaks of nodes by name: "slice", "slice.2" … where layers have none of their own. */
-static rt_status name_node(const folding *f, rt_node *node) {
-  const rt_graph *g = f->rw.to;
-  const char *name = node->name;
-  int k = 1;
-  for (int i = 0; i < node->id; i++) {
-    if (strcmp(g->node[i]->name, node->name) != 0) continue;
-    node->name = rt_arena_text(&f->rw.to->arena, "%s.%d", name, ++k);
-    if (!node->name) return RT_E_MEMORY;
-    i = -1;
-  }
-  return RT_OK;
-}
-
 static rt_status copy_node(folding *f, const rt_node *node) {
   rt_value **in = rt_rewrite_inputs(&f->rw, node); /* NULL where a variable wasn't met before */
   if (!in) return RT_E_MEMORY;
@@ -72,8 +84,7 @@ static rt_status copy_node(folding *f, const rt_node *node) {
     rt_status s = declare(f, node, j, v, &in[j]);
     if (s != RT_OK) return s;
   }
-  rt_node *now = rt_rewrite_emit(&f->rw, node, in);
-  return now ? name_node(f, now) : rt_graph_status(f->rw.to);
+  return rt_rewrite_emit(&f->rw, node, in) ? RT_OK : rt_graph_status(f->rw.to);
 }
 
 /* ---- the values ---- */
@@ -112,7 +123,7 @@ static rt_status compute(const folding *f) {
 }
 
 static rt_status fold(folding *f, bool values, rt_graph **graph) {
-  find_derived(f);
+  find_derived(f->from, f->derived);
   rt_status s = RT_OK;
   for (int i = 0; i < f->from->n_nodes && s == RT_OK; i++) {
     const rt_node *node = f->from->node[i];
@@ -120,6 +131,7 @@ static rt_status fold(folding *f, bool values, rt_graph **graph) {
   }
   if (s == RT_OK && values) s = rt_store_allocate(f->rw.to->store);
   if (s == RT_OK && values) s = compute(f);
+  if (s == RT_OK) s = rt_name_nodes(f->rw.to);
   if (s == RT_OK) return rt_rewrite_end(&f->rw, graph);
   rt_free(f->rw.map);
   rt_graph_free(f->rw.to);

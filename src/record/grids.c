@@ -283,7 +283,7 @@ static rt_status add_node(const stripping *t, const rt_node *node, rt_store *fol
 }
 
 static rt_status make_record(const stripping *t, const rt_graph *graph, rt_store *folded, bool narrow, rt_record *r) {
-  *r = (rt_record){.method = "as the file has it", .cpu = "", .data = ""};
+  *r = (rt_record){.method = RT_METHOD_STATIC, .cpu = "", .data = ""};
   r->target = narrow ? RT_TARGET_FBGEMM : RT_TARGET_VNNI;
   rt_status s = RT_OK;
   for (int i = 0; i < t->n_grids && s == RT_OK; i++) {
@@ -315,7 +315,7 @@ static rt_status lower(const stripping *t, const rt_graph *plain, bool narrow, r
   if (s == RT_OK) s = make_record(t, folded, folded_store, narrow, record);
   if (s == RT_OK) s = rt_store_new(store);
   if (s == RT_OK) s = rt_record_lower(record, folded, *store, out);
-  if (s == RT_OK) s = rt_record_fill(record, folded_store, *store);
+  if (s == RT_OK) s = rt_record_fill(record, folded, *store);
   rt_graph_free(folded);
   rt_store_free(folded_store);
   return s;

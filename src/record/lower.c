@@ -8,17 +8,6 @@
 
 static const rt_levels WEIGHTS = {.low = -127, .high = 127, .symmetric = true};
 
-void rt_record_set_scales(rt_record *r) {
-  rt_levels levels = rt_target_activations(r->target);
-  for (int i = 0; i < r->n; i++) {
-    rt_record_node *n = &r->node[i];
-    if (!*n->observer) continue;
-    rt_scale s = rt_scale_of(n->range, levels);
-    n->scale = (double)(float)s.scale;
-    n->zero_point = s.zero_point;
-  }
-}
-
 /* ---- the graph ---- */
 
 static const rt_node *find_node(const rt_graph *g, const char *name) {
@@ -58,23 +47,32 @@ static rt_status declare(rt_store *to, const char *node, const char *role, rt_dt
   return rt_store_declare(to, name, &type, RT_SEGMENT_STATISTIC, &zero, &var);
 }
 
-rt_status rt_record_lower(const rt_record *r, const rt_graph *folded, rt_store *to, rt_graph **out) {
+rt_status rt_record_table(const rt_record *r, rt_int8_table *out) {
   rt_int8_node *node = rt_alloc_array((size_t)r->n + 1, sizeof *node);
-  rt_int8_table table = {.node = node, .n = r->n, .high = rt_target_activations(r->target).high};
-  *out = NULL;
-  rt_status s = node ? check_record(r, folded) : RT_E_MEMORY;
-  for (int i = 0; i < r->n && s == RT_OK; i++) {
+  *out = (rt_int8_table){.node = node,
+                         .n = r->n,
+                         .high = rt_target_activations(r->target).high,
+                         .dynamic = r->method == RT_METHOD_DYNAMIC};
+  for (int i = 0; node && i < r->n; i++) {
     const rt_record_node *n = &r->node[i];
-    node[i] =
-        (rt_int8_node){n->node, n->form == RT_FORM_INT8, n->scale, n->zero_point, *n->winograd ? n->winograd : NULL};
+    node[i] = (rt_int8_node){n->node, n->form == RT_FORM_INT8, n->scale, n->zero_point,
+                             *n->winograd ? n->winograd : NULL, n->weights == RT_WEIGHTS_PER_TENSOR};
   }
+  return node ? RT_OK : RT_E_MEMORY;
+}
+
+rt_status rt_record_lower(const rt_record *r, const rt_graph *folded, rt_store *to, rt_graph **out) {
+  rt_int8_table table;
+  *out = NULL;
+  rt_status s = rt_record_table(r, &table);
+  if (s == RT_OK) s = check_record(r, folded);
   if (s == RT_OK) s = rt_lower_int8(folded, &table, to, out);
   for (int i = 0; i < r->n && s == RT_OK; i++) {
     if (!(r->node[i].scale > 0)) continue;
     s = declare(to, r->node[i].node, "out_scale", RT_F32);
     if (s == RT_OK) s = declare(to, r->node[i].node, "out_zero_point", RT_S32);
   }
-  rt_free(node);
+  rt_free((void *)table.node);
   return s;
 }
 
@@ -96,11 +94,10 @@ static double largest(const float *w, int64_t n) {
 }
 
 /* s = max|w|/127 of a filter, or of all of them; where the network came with s, that. */
-static rt_status fill_weight(const rt_record_node *n, const rt_var *from, rt_var *weight, rt_var *scale) {
-  const float *w = from->data;
+static rt_status fill_weight(const rt_record_node *n, const float *w, rt_var *weight, rt_var *scale) {
   int8_t *q = weight->data;
   float *s = scale->data;
-  int64_t filters = from->type.dim[0], size = rt_type_elements(&from->type) / filters;
+  int64_t filters = weight->type.dim[0], size = rt_type_elements(&weight->type) / filters;
   bool given = s[0] > 0;
   double all = largest(w, filters * size), low = given ? -128 : -127;
   if (isnan(all))
@@ -116,17 +113,23 @@ static rt_status fill_weight(const rt_record_node *n, const rt_var *from, rt_var
   return RT_OK;
 }
 
-static rt_status fill_node(const rt_record_node *n, rt_store *folded, rt_store *to) {
-  char name[300];
-  const rt_var *w = variable(folded, n->node, "weight"), *b = variable(folded, n->node, "bias");
-  rt_var *weight = variable(to, n->node, "weight"), *scale = variable(to, n->node, "weight_scale");
-  if (!w || !weight || !scale) return rt_fail(RT_E_INTERNAL, "int8: %s has no weight", n->node);
+/* Of a variable or a constant. */
+static const float *data_of(const rt_node *node, int input) {
+  const rt_value *v = node->n_in > input ? node->in[input] : NULL;
+  return !v ? NULL : v->var ? v->var->data : v->data;
+}
+
+static rt_status fill_node(const rt_record_node *n, const rt_graph *folded, rt_store *to) {
+  const rt_node *node = find_node(folded, n->node);
+  const float *w = node ? data_of(node, 1) : NULL, *b = node ? data_of(node, 2) : NULL;
+  rt_var *weight = variable(to, n->node, "weight"), *scale = variable(to, n->node, "weight_scale"),
+         *bias = variable(to, n->node, "bias");
+  if (!w || !weight || !scale || !bias) return rt_fail(RT_E_INTERNAL, "int8: %s has no weight", n->node);
   rt_status s = fill_weight(n, w, weight, scale);
   if (s != RT_OK || !b) return s; /* a bias that isn't there stays 0 */
-  snprintf(name, sizeof name, "%s.bias", n->node);
-  if (isnan(largest(b->data, b->type.dim[0])))
+  if (isnan(largest(b, bias->type.dim[0])))
     return rt_fail(RT_E_RANGE, "a bias of %s isn't finite: the model has diverged or is damaged", n->node);
-  return rt_store_set(to, name, b->data, (size_t)rt_type_bytes(&b->type));
+  return rt_store_set(to, bias->name, b, (size_t)rt_type_bytes(&bias->type));
 }
 
 static rt_status copy_rest(const rt_store *folded, rt_store *to) {
@@ -139,9 +142,9 @@ static rt_status copy_rest(const rt_store *folded, rt_store *to) {
   return s;
 }
 
-rt_status rt_record_fill(const rt_record *r, rt_store *folded, rt_store *to) {
+rt_status rt_record_fill(const rt_record *r, const rt_graph *folded, rt_store *to) {
   rt_status s = rt_store_init(to, 0);
-  if (s == RT_OK) s = copy_rest(folded, to);
+  if (s == RT_OK) s = copy_rest(folded->store, to);
   for (int i = 0; i < r->n && s == RT_OK; i++) {
     const rt_record_node *n = &r->node[i];
     rt_var *scale = variable(to, n->node, "out_scale"), *zero = variable(to, n->node, "out_zero_point");

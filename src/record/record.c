@@ -11,6 +11,7 @@
 static const char *const form_names[] = {"fp32", "bf16", "int8", NULL};
 static const char *const weights_names[] = {"none", "per_channel", "per_tensor", NULL};
 static const char *const target_names[] = {"auto", "vnni", "fbgemm", "qnnpack", NULL};
+static const char *const method_names[] = {"static", "dynamic", "qat", NULL};
 static const char FORMAT[] = "retort quantization 1";
 enum { TEXT_MOST = 1000, NODES_MOST = 1 << 16, WINOGRAD_NUMBERS = RT_WINOGRAD_TAPS + 1 };
 
@@ -25,6 +26,8 @@ rt_weights rt_target_weights(rt_target target) {
 }
 
 const char *rt_target_name(rt_target target) { return target_names[target]; }
+
+const char *rt_method_name(rt_method method) { return method_names[method]; }
 
 rt_target rt_target_here(void) { return rt_cpu_get()->vnni ? RT_TARGET_VNNI : RT_TARGET_FBGEMM; }
 
@@ -102,7 +105,7 @@ static void add_object(rt_strbuf *out, cJSON *object) {
 static cJSON *head_json(const rt_record *r) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "format", FORMAT);
-  cJSON_AddStringToObject(o, "method", r->method);
+  cJSON_AddStringToObject(o, "method", method_names[r->method]);
   cJSON_AddStringToObject(o, "target", target_names[r->target]);
   cJSON_AddStringToObject(o, "cpu", r->cpu);
   cJSON_AddStringToObject(o, "data", r->data);
@@ -230,12 +233,12 @@ static rt_status read_node(reading *r, const cJSON *o) {
 
 static rt_status read_head(reading *r, const cJSON *json) {
   rt_record *record = r->record;
-  const char *format, *method, *cpu, *data;
+  const char *format, *cpu, *data;
   double images;
-  int target;
+  int target, method;
   rt_status s = text_of(r, json, "format", true, &format);
   if (s == RT_OK && strcmp(format, FORMAT) != 0) s = wrong(r, "format", FORMAT);
-  if (s == RT_OK) s = text_of(r, json, "method", true, &method);
+  if (s == RT_OK) s = choice_of(r, json, "method", true, method_names, &method);
   if (s == RT_OK) s = choice_of(r, json, "target", true, target_names, &target);
   if (s == RT_OK) s = text_of(r, json, "cpu", false, &cpu);
   if (s == RT_OK) s = text_of(r, json, "data", false, &data);
@@ -243,10 +246,10 @@ static rt_status read_head(reading *r, const cJSON *json) {
   if (s != RT_OK) return s;
   record->target = (rt_target)target;
   record->images = (int64_t)images;
-  record->method = copy(record, method);
+  record->method = (rt_method)method;
   record->cpu = copy(record, cpu);
   record->data = copy(record, data);
-  return record->method && record->cpu && record->data ? RT_OK : RT_E_MEMORY;
+  return record->cpu && record->data ? RT_OK : RT_E_MEMORY;
 }
 
 static rt_status read_all(reading *r, const cJSON *json) {

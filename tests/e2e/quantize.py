@@ -143,7 +143,7 @@ def check_refusals(work, model, int8, record):
     refuses(2, "there is no observer histo", "quantize", model, *DATA, *out, "--observer", "histo")
     refuses(2, "no layer has such a name", "quantize", model, *DATA, *out, "--keep", "fp32:layer9.*")
     refuses(2, "expected fp32:PATTERN", "quantize", model, *DATA, *out, "--keep", "layer1.*")
-    refuses(2, "no layer of", "quantize", model, *DATA, *out, "--keep", "fp32:*")
+    refuses(2, "no layer would be in int8", "quantize", model, *DATA, *out, "--keep", "fp32:*")
     refuses(2, "vnni", "quantize", model, *DATA, *out, "--target", "vnnni")
     refuses(2, "tells 4 classes apart", "quantize", model, "--data", "synthetic", "--data-options", "shape=3,8,8 classes=5", *out)
     (work / "bad.json").write_text("{}")

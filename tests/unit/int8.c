@@ -172,7 +172,7 @@ static void check(network *n, int high, expected e) {
   assert_int_equal(count_nodes(graph, RT_OP(conv2d_int8)) + count_nodes(graph, RT_OP(linear_int8)), e.products);
   double *y = values(n, n->graph, "y", &plan, &count);
   rt_plan_free(plan);
-  OK(rt_fake_quant(n->graph, &n->table, false, &fake));
+  OK(rt_fake_quant(n->graph, &n->table, RT_GRIDS_FIXED, &fake));
   OK(rt_store_allocate(n->store));
   set_grids(n);
   double *twin = values(n, fake, "y", &plan, &count);
@@ -351,7 +351,7 @@ static void training(void **state) {
   finish(&n, b);
   rt_int8_node rows[] = {{"x", true, 0.012, 118}, {"a", true, 0.02, 0}, {"b", true, 0.03, 0}, {"fc", true, 0, 0}};
   n.table = (rt_int8_table){.node = rows, .n = 4, .high = 255};
-  OK(rt_fake_quant(n.graph, &n.table, true, &fake));
+  OK(rt_fake_quant(n.graph, &n.table, RT_GRIDS_LEARNED, &fake));
   assert_int_equal(count_nodes(fake, RT_OP(fake_quant)), 3);
   assert_int_equal(count_nodes(fake, RT_OP(fake_quant_weight)), 3);
   OK(rt_pass_train(&fake, "loss", NULL));

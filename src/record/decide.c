@@ -1,7 +1,6 @@
 #include "base/alloc.h"
 #include "kernel/kernel.h"
-#include "pass/pass.h"
-#include "quant/quant.h"
+#include "record/record.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -58,23 +57,30 @@ static rt_status apply(const rules *r, rt_record_node *n) {
   return RT_OK;
 }
 
-static rt_status decide_node(rt_quantizer *q, const rules *r, const rt_node *node) {
-  const char *why = node->op->moves ? "it only moves values, in whatever form they come" : rt_int8_obstacle(node);
+static const char *obstacle(const rt_decisions *d, const rt_node *node) {
+  if (node->op->moves) return "it only moves values, in whatever form they come";
+  if (d->method == RT_METHOD_DYNAMIC && !d->convolutions && node->op == RT_OP(conv2d))
+    return "convolutions have dynamic ranges only if asked to";
+  return rt_int8_obstacle(node);
+}
+
+static rt_status decide_node(rt_record *record, const rt_decisions *d, const rules *r, const rt_node *node) {
+  const char *why = obstacle(d, node);
   rt_record_node n = {.node = node->name, .op = node->op->name, .why = why ? why : ""};
   if (!why) {
     n.form = RT_FORM_INT8;
-    n.weights = rt_target_weights(q->record.target);
+    n.weights = rt_target_weights(record->target);
   }
   rt_status s = apply(r, &n);
-  return s == RT_OK && !rt_record_find(&q->record, n.node) ? rt_record_add(&q->record, &n) : s;
+  return s == RT_OK && !rt_record_find(record, n.node) ? rt_record_add(record, &n) : s;
 }
 
-static rt_status decide_inputs(rt_quantizer *q) {
+static rt_status decide_inputs(rt_record *record, const rt_graph *folded) {
   rt_status s = RT_OK;
-  for (int i = 0; i < q->folded->n_values && s == RT_OK; i++) {
-    const rt_value *v = q->folded->value[i];
+  for (int i = 0; i < folded->n_values && s == RT_OK; i++) {
+    const rt_value *v = folded->value[i];
     if (v->kind == RT_VALUE_INPUT && v->type.rank >= 2)
-      s = rt_record_add(&q->record, &(rt_record_node){.node = v->name, .op = "input", .why = "it comes in floating"});
+      s = rt_record_add(record, &(rt_record_node){.node = v->name, .op = "input", .why = "it comes in floating"});
   }
   return s;
 }
@@ -87,17 +93,44 @@ static rt_status check_used(const rules *r) {
   return RT_OK;
 }
 
-rt_status rt_quantize_decide(rt_quantizer *q) {
+bool rt_record_covers(const rt_record *record) {
+  for (int i = 0; i < record->n; i++)
+    if (record->node[i].form == RT_FORM_INT8) return true;
+  return false;
+}
+
+static rt_status check_covers(const rt_record *record, const rt_decisions *d) {
+  if (rt_record_covers(record)) return RT_OK;
+  return rt_fail(RT_E_ARGUMENT,
+                 "quantize: no layer would be in int8: the network has no convolution and no linear layer that could "
+                 "be, or keep leaves none%s",
+                 d->method == RT_METHOD_DYNAMIC && !d->convolutions
+                     ? "; dynamic takes convolutions only if told to (convolutions)"
+                     : "");
+}
+
+rt_status rt_record_decide(rt_record *record, const rt_graph *folded, const rt_decisions *d) {
   rules r = {0};
-  rt_record *record = &q->record;
-  record->target = q->o.target == RT_TARGET_AUTO ? rt_target_here() : (rt_target)q->o.target;
-  record->method = "static";
+  record->target = d->target == RT_TARGET_AUTO ? rt_target_here() : d->target;
+  record->method = d->method;
   record->cpu = rt_isa_name(rt_cpu_get()->isa);
-  record->data = q->o.data;
-  rt_status s = rt_split_list(q->o.keep, &q->arena, &r.keep, &r.keeps);
-  if (s == RT_OK) s = rt_split_list(q->o.schemes, &q->arena, &r.scheme, &r.schemes);
-  if (s == RT_OK && !(r.used = rt_arena_alloc(&q->arena, (size_t)(r.keeps + r.schemes) + 1))) s = RT_E_MEMORY;
-  if (s == RT_OK) s = decide_inputs(q);
-  for (int i = 0; i < q->folded->n_nodes && s == RT_OK; i++) s = decide_node(q, &r, q->folded->node[i]);
-  return s == RT_OK ? check_used(&r) : s;
+  rt_status s = rt_split_list(d->keep, &record->arena, &r.keep, &r.keeps);
+  if (s == RT_OK) s = rt_split_list(d->schemes, &record->arena, &r.scheme, &r.schemes);
+  if (s == RT_OK && !(r.used = rt_arena_alloc(&record->arena, (size_t)(r.keeps + r.schemes) + 1))) s = RT_E_MEMORY;
+  if (s == RT_OK) s = decide_inputs(record, folded);
+  for (int i = 0; i < folded->n_nodes && s == RT_OK; i++) s = decide_node(record, d, &r, folded->node[i]);
+  if (s == RT_OK) s = check_used(&r);
+  return s == RT_OK ? check_covers(record, d) : s;
+}
+
+rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n) {
+  int most = 1;
+  for (const char *c = text; *c; c++) most += *c == ';';
+  char *copy = rt_arena_text(arena, "%s", text);
+  const char **list = rt_arena_alloc(arena, (size_t)most * sizeof *list);
+  if (!copy || !list) return RT_E_MEMORY;
+  *n = 0;
+  for (char *p = strtok_r(copy, ";", &copy); p; p = strtok_r(NULL, ";", &copy)) list[(*n)++] = p;
+  *out = list;
+  return RT_OK;
 }

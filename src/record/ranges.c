@@ -1,4 +1,4 @@
-#include "quant/ranges.h"
+#include "record/record.h"
 
 #include "base/alloc.h"
 #include "pass/pass.h"
@@ -44,9 +44,12 @@ static rt_status watch(rt_ranges *r, const rt_value *v, const char *text) {
   return w->mean ? rt_observer_new(text, &w->observer) : RT_E_MEMORY;
 }
 
-rt_status rt_ranges_new(const rt_graph *g, const char *observer, const char *const *overrides, int n, rt_ranges *out) {
+rt_status rt_ranges_new(const rt_graph *g, const char *observer, const char *list, rt_arena *arena, rt_ranges *out) {
+  const char *const *overrides;
+  int n;
   *out = (rt_ranges){.value = rt_alloc_array((size_t)g->n_values + 1, sizeof *out->value)};
-  rt_status s = out->value ? check_overrides(overrides, n) : RT_E_MEMORY;
+  rt_status s = out->value ? rt_split_list(list, arena, &overrides, &n) : RT_E_MEMORY;
+  if (s == RT_OK) s = check_overrides(overrides, n);
   for (int i = 0; i < g->n_values && s == RT_OK; i++) {
     const rt_value *v = g->value[i];
     if (is_watched(v)) s = watch(out, v, observer_of(name_of(v), observer, overrides, n));
@@ -149,5 +152,21 @@ rt_status rt_ranges_observe(rt_ranges *r, const rt_graph *graph, rt_loader *load
   if (s == RT_OK) s = observe(r, plan, loader, images, seen);
   rt_plan_free(plan);
   rt_graph_free(marked);
+  return s;
+}
+
+rt_status rt_record_calibrate(rt_record *record, const rt_ranges *ranges) {
+  rt_levels levels = rt_target_activations(record->target);
+  rt_status s = RT_OK;
+  for (int i = 0; i < record->n && s == RT_OK; i++) {
+    rt_record_node *n = &record->node[i];
+    const rt_watched *w = rt_ranges_find(ranges, n->node);
+    if (!w) continue;
+    s = rt_observer_range(w->observer, levels, &n->range);
+    rt_scale grid = rt_scale_of(n->range, levels);
+    n->observer = w->observer_text;
+    n->scale = (double)(float)grid.scale;
+    n->zero_point = grid.zero_point;
+  }
   return s;
 }
