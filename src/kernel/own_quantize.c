@@ -178,9 +178,7 @@ static rt_status prepare_observe(rt_site *site) {
   return RT_OK;
 }
 
-static bool accepts_observe(const rt_site *site) {
-  return own_dtype(site->in[0]->dtype) && site->out->dtype == RT_F32;
-}
+static bool accepts_observe(const rt_site *site) { return own_dtype(site->in[0]->dtype) && site->out->dtype == RT_F32; }
 
 /* ---- fake_quant_weight: filters ---- */
 
@@ -234,10 +232,11 @@ static bool accepts_quantize_by(const rt_site *site) { return accepts_quantize(s
 
 const rt_kernel rt_kernel_quantize_by = {
     "own_quantize_by", RT_OP(quantize_by), accepts_quantize_by, NULL, run_quantize_by, NULL};
-const rt_kernel rt_kernel_observe = {"own_observe", RT_OP(observe), accepts_observe, prepare_observe, run_observe, NULL};
+const rt_kernel rt_kernel_observe = {"own_observe",   RT_OP(observe), accepts_observe,
+                                     prepare_observe, run_observe,    NULL};
 const rt_kernel rt_kernel_fake_quant = {"own_fake_quant", RT_OP(fake_quant), accepts_fake, NULL, run_fake, NULL};
 const rt_kernel rt_kernel_fake_quant_backward = {"own_fake_quant_backward", RT_OP(fake_quant_backward),
                                                  accepts_fake_backward,     prepare_fake_backward,
                                                  run_fake_backward,         NULL};
-const rt_kernel rt_kernel_fake_quant_weight = {
-    "own_fake_quant_weight", RT_OP(fake_quant_weight), accepts_fake_weight, prepare_fake_weight, run_fake_weight, NULL};
+const rt_kernel rt_kernel_fake_quant_weight = {"own_fake_quant_weight", RT_OP(fake_quant_weight), accepts_fake_weight,
+                                               prepare_fake_weight,     run_fake_weight,          NULL};

@@ -198,7 +198,8 @@ const rt_op rt_op_row_fake_quant_backward = {
 
 const rt_op rt_op_row_fake_quant_weight = {
     .name = "fake_quant_weight",
-    .summary = "y = x rounded to 255 levels from −s·127 to s·127 for each filter, s its largest magnitude/127; or one scale for all",
+    .summary = "y = x rounded to 255 levels from −s·127 to s·127 for each filter, s its largest magnitude/127; or one "
+               "scale for all",
     .input_names = "x factor?",
     .options = options_weight,
     .attr_size = sizeof(rt_fake_quant_weight_attr),

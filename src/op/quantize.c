@@ -64,8 +64,8 @@ static const char *const cases_quantize[] = {"f[33] ; scale=0.02 zero_point=128"
 static const char *const errors_quantize[] = {"u8[3] ; scale=1 => floating", "x[3] ; => scale must be given",
                                               "x[3] ; scale=0 => scale", NULL};
 static const char *const cases_quantize_by[] = {"f[33] f[]=0.02 f[]=128", "f[4,8,9,9] f[]=0.01 f[]=3 ; high=127", NULL};
-static const char *const errors_quantize_by[] = {"u8[3] f[] f[] ; => floating", "f[3] f[1] f[] ; => scale must be f32[]",
-                                                 NULL};
+static const char *const errors_quantize_by[] = {"u8[3] f[] f[] ; => floating",
+                                                 "f[3] f[1] f[] ; => scale must be f32[]", NULL};
 static const char *const cases_dequantize[] = {"u8[33]<256 ; scale=0.02 zero_point=128", "u8[2,3,7,5]<256 ; scale=0.5",
                                                "u8[4,8,9,9]<256 ; scale=0.01 zero_point=3", NULL};
 static const char *const errors_dequantize[] = {"x[3] ; scale=1 => x must be u8", NULL};

@@ -11,7 +11,7 @@ typedef struct rt_int8_node {
   double scale; /* its result's grid is scale·(q − zero_point); 0: it has none */
   int zero_point;
   const int *winograd; /* multipliers and centre for conv2d_winograd_int8; NULL: it runs directly */
-  bool per_tensor; /* its weight has one scale, not one a filter */
+  bool per_tensor;     /* its weight has one scale, not one a filter */
 } rt_int8_node;
 
 enum { RT_WINOGRAD_NUMBERS = RT_WINOGRAD_TAPS + 1 };
@@ -32,7 +32,7 @@ rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_sto
 typedef enum rt_grids {
   RT_GRIDS_FIXED,
   RT_GRIDS_OBSERVED, /* a moving average of ranges; the scalar input "observer_rate" says how fast it moves, 0: not at all */
-  RT_GRIDS_LEARNED,  /* scales are parameters (LSQ: Esser et al. 2020) */
+  RT_GRIDS_LEARNED, /* scales are parameters (LSQ: Esser et al. 2020) */
 } rt_grids;
 
 /* The same decisions and the same rounding in float, over the store of `from`: a graph in evaluation form (its weights may be

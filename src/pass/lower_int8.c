@@ -185,9 +185,8 @@ static rt_value *bias_of(lowering *l, const product *p, rt_value *weight, rt_val
   const char *name = p->node->name;
   if (p->x->zero_point || p->x->found_zero) {
     rt_value *sum = rt_emit(g, RT_OP(mul), name, NULL, 2, filter_sums(g, name, weight), weight_scale);
-    rt_value *zero = p->x->found_zero
-                         ? rt_emit(g, RT_OP(mul), name, NULL, 2, p->x->found_scale, p->x->found_zero)
-                         : rt_scalar(g, p->x->scale * p->x->zero_point);
+    rt_value *zero = p->x->found_zero ? rt_emit(g, RT_OP(mul), name, NULL, 2, p->x->found_scale, p->x->found_zero)
+                                      : rt_scalar(g, p->x->scale * p->x->zero_point);
     bias = rt_emit(g, RT_OP(sub), name, NULL, 2, bias, rt_emit(g, RT_OP(mul), name, NULL, 2, sum, zero));
   }
   double shift = p->y.zero_point * p->y.scale - (p->residual ? p->residual->scale * p->residual->zero_point : 0);

@@ -82,6 +82,9 @@ rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, in
   if (o->method == RT_METHOD_DYNAMIC && (o->correct_bias || o->max_drop > 0))
     return rt_fail(RT_E_ARGUMENT, "quantize: %s goes with static ranges, not with method=dynamic",
                    o->correct_bias ? "correct_bias" : "max_drop");
+  if (o->method == RT_METHOD_DYNAMIC && rt_is_onnx(o->out))
+    return rt_fail(RT_E_ARGUMENT,
+                   "quantize: dynamic ranges aren't written as ONNX: write NAME.pth or .safetensors, not %s", o->out);
   if (o->convolutions && o->method != RT_METHOD_DYNAMIC)
     return rt_fail(RT_E_ARGUMENT, "quantize: convolutions goes with method=dynamic; the others take them anyway");
   if (!*o->record && !*o->data && o->method != RT_METHOD_DYNAMIC)

@@ -55,8 +55,8 @@ rt_status rt_record_table(const rt_record *r, rt_int8_table *out) {
                          .dynamic = r->method == RT_METHOD_DYNAMIC};
   for (int i = 0; node && i < r->n; i++) {
     const rt_record_node *n = &r->node[i];
-    node[i] = (rt_int8_node){n->node, n->form == RT_FORM_INT8, n->scale, n->zero_point,
-                             *n->winograd ? n->winograd : NULL, n->weights == RT_WEIGHTS_PER_TENSOR};
+    node[i] = (rt_int8_node){n->node,       n->form == RT_FORM_INT8,           n->scale,
+                             n->zero_point, *n->winograd ? n->winograd : NULL, n->weights == RT_WEIGHTS_PER_TENSOR};
   }
   return node ? RT_OK : RT_E_MEMORY;
 }

@@ -108,6 +108,26 @@ def check_choices(work, model):
     check(done.returncode == 0 and "calibrated on 1 image only" in done.stderr and "8 of" in done.stdout, f"one image: {done.stderr}")
 
 
+def check_dynamic(work, model):
+    out = work / "dynamic.pth"
+    said = report(model, "--method", "dynamic", "-o", out)
+    layers = {l["node"]: l for l in said["layers"]}
+    check((said["int8"], said["method"], said["images"]) == (1, "dynamic", 0), f"dynamic: matrix products, no images: {said['int8']}")
+    check("only if asked to" in layers["conv1"]["why"] and "scale" not in layers["linear"], "dynamic: convolutions stay floating")
+    counted = [json.loads(run("eval", f, *DATA, "--json").stdout)["correct"] for f in (model, out)]
+    check(abs(counted[0] - counted[1]) <= 1, f"dynamic: {counted}")
+    for target in ("vnni", "fbgemm", "qnnpack"):
+        said = report(model, *DATA, "--method", "dynamic", "--convolutions", "--target", target, "-o", out)
+        check(said["int8"] == 8 and said["agree"] >= 110 and said["bytes"] < said["bytes_before"] / 2, f"dynamic for {target}: {said['agree']}")
+    check(json.loads(run("eval", out, *DATA, "--json").stdout)["correct"] == said["after"]["correct"], "eval of a dynamic file")
+    done = run("verify", out)
+    check(done.returncode == 0 and "to the last bit" in done.stdout, f"verify of a dynamic file: {done.stdout}{done.stderr}")
+    refuses(2, "goes with static ranges", "quantize", model, *DATA, "--method", "dynamic", "--correct-bias", "-o", out)
+    refuses(2, "goes with method=dynamic", "quantize", model, *DATA, "--convolutions", "-o", out)
+    refuses(2, "only if told to", "quantize", model, "--method", "dynamic", "--keep", "fp32:linear", "-o", out)
+    refuses(2, "aren't written as ONNX", "quantize", model, "--method", "dynamic", "-o", work / "dynamic.onnx")
+
+
 def check_dequantize(work, model, int8):
     out = work / "float.safetensors"
     done = run("export", int8, "--dequantize", "-o", out)
@@ -214,6 +234,7 @@ def main(work):
     run("export", model, "-o", work / "model.safetensors")
     int8, record = check_static(work, model)
     check_choices(work, model)
+    check_dynamic(work, model)
     check_dequantize(work, model, int8)
     check_refusals(work, model, int8, record)
 

@@ -18,6 +18,7 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.ao.quantization import MovingAverageMinMaxObserver
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.json")
 CASES = []
@@ -322,6 +323,22 @@ def fake_quant(v, scale, zero, low, high, factor=1.0):
     return y
 
 
+def observed(v, most, low=None, high=None, rate=1.0):
+    """In float64, which PyTorch's own hasn't; it must agree in float32."""
+    theirs = MovingAverageMinMaxObserver(averaging_constant=float(rate), dtype=torch.quint8, quant_min=0, quant_max=most)
+    if low is not None:
+        theirs(torch.stack([low, high]).float())
+    theirs(v.float())
+    now = [v.min().clamp(max=0), v.max().clamp(min=0)]
+    if low is not None:
+        now = [low + rate * (now[0] - low), high + rate * (now[1] - high)]
+    scale = (now[1] - now[0]) / most
+    out = (*now, scale, -(now[0] / scale).round())
+    like = (theirs.min_val, theirs.max_val, *(q[0] for q in theirs.calculate_qparams()))
+    assert torch.allclose(torch.stack(out).float(), torch.stack([q.float() for q in like]), rtol=1e-5), (out, like)
+    return out
+
+
 def quantized():
     for scale, zero in (0.017, 128), (0.02, 0), (0.008, 77):
         case("quantize", f"scale={scale} zero_point={zero}", [Fixed(x(2, 3, 5, 4))],
@@ -372,6 +389,18 @@ def quantized():
              [levels(*xs), levels(*ws, low=-127, high=127), numbers32(ws[0], 0.002), numbers32(ws[0], 50.0), residual],
              lambda v, w, s, b, r: int8_result(winograd(v, w, multiplier, ends.get("centre", 0)), s, b, r,
                                                **{k: e for k, e in ends.items() if k != "centre"}), loss=())
+
+    for scale, zero in (0.017, 128), (0.02, 0):
+        case("quantize_by", "", [Fixed(x(2, 3, 5, 4)), np.float32(scale), np.float32(zero)],
+             lambda v, s, z: torch.quantize_per_tensor(v.float(), float(s), int(z), torch.quint8).int_repr(), loss=())
+    for most in 255, 127:
+        case("observe", f"high={most}", [Fixed(x(2, 3, 5, 4))], lambda v: observed(v, most), loss=())
+        case("observe", f"high={most}", [Fixed(x(2, 3, 5, 4)), Fixed(-1.25), Fixed(3.5), Fixed(0.25)],
+             lambda v, low, high, rate: observed(v, most, low, high, rate), loss=())
+    w = x(4, 33)
+    w[0, 0] = 127 / 32  # scales that are exact
+    case("fake_quant_weight", "per_tensor=true", [w],
+         lambda v: fake_quant(v, v.detach().abs().max() / 127, torch.zeros(()), -127, 127))
 
 
 def pools():
