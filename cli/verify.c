@@ -1,4 +1,4 @@
-/* Does an int8 network say here what it said where it was made? */
+/* Does a network say here what it said where it was made? */
 #include "weights.h"
 
 #include <cjson/cJSON.h>
@@ -61,7 +61,7 @@ static int run(const char *const *arguments, int n) {
 const command command_verify = {
     .name = "verify",
     .arguments = "FILE",
-    .summary = "replay the images that an int8 file carries, and say what differs",
+    .summary = "replay the images that a file carries, and say what differs",
     .example = "retort verify resnet20_int8.pth",
     .flags = flags,
     .least = 1,

@@ -457,8 +457,8 @@ RT_API rt_status rt_store_load(rt_store *store, rt_file *file, const rt_load_opt
 
 typedef struct rt_read_options {
   bool
-      classifier; /* it has one input, which is called "x" and has an open batch, and its first output, "logits" (without a
-                      softmax at the end), is the only one marked */
+      classifier; /* it has one input, which is called "x" and has an open batch (of f32, pixels in 0 to 1, where the file takes
+                      bytes), and its first output, "logits" (without a softmax at the end), is the only one marked */
   int64_t channels, height, width; /* of a classifier's images, where the file leaves them open; 0: it says them */
 } rt_read_options;
 

@@ -31,6 +31,7 @@ void rt_graph_free(rt_graph *g) {
   rt_free(g->node);
   rt_free(g->symbol);
   rt_free(g->output);
+  rt_free(g->alias);
   rt_free(g->sentence);
   rt_free(g);
 }
@@ -131,7 +132,10 @@ static bool good_input_dims(rt_graph *g, const char *name, const rt_type *type) 
                                name, i, rt_type_text(g, type, text, sizeof text)));
     return false;
   }
-  return true;
+  if (rt_type_addressable(type)) return true;
+  rt_graph_failed(g, rt_fail(RT_E_SHAPE, "input %s: %s is larger than what can be addressed", name,
+                             rt_type_text(g, type, text, sizeof text)));
+  return false;
 }
 
 rt_value *rt_input(rt_graph *g, const char *name, rt_dtype dtype, int rank, const rt_dim *dim) {
@@ -235,6 +239,14 @@ void rt_mark_output(rt_graph *g, const char *name, rt_value *value) {
   g->output[g->n_outputs++] = (rt_named_value){copy, value};
 }
 
+void rt_graph_alias(rt_graph *g, const char *name, rt_value *value) {
+  if (g->status != RT_OK || !value) return;
+  char *copy = rt_arena_text(&g->arena, "%s", name);
+  if (!copy) rt_graph_failed(g, RT_E_MEMORY);
+  if (!copy || !reserve(g, &g->alias, g->n_aliases, &g->alias_capacity, sizeof *g->alias)) return;
+  g->alias[g->n_aliases++] = (rt_named_value){copy, value};
+}
+
 rt_value_type rt_value_type_of(const rt_value *v) {
   rt_value_type t = {.dtype = v->type.dtype, .rank = v->type.rank};
   for (int i = 0; i < t.rank; i++) t.dim[i] = v->type.dim[i];
@@ -264,6 +276,15 @@ static rt_status check_inputs(const rt_graph *g, const rt_op *op, const char *na
       return rt_fail(RT_E_ARGUMENT, "%s %s: input %s belongs to another graph", op->name, name,
                      rt_op_input_name(op, i, text, sizeof text));
   }
+  return RT_OK;
+}
+
+static rt_status check_outputs(const rt_graph *g, const rt_op *op, const char *name, const rt_type *out, int n_out) {
+  char text[RT_TYPE_TEXT];
+  for (int i = 0; i < n_out; i++)
+    if (!rt_type_addressable(&out[i]))
+      return rt_fail(RT_E_SHAPE, "%s %s: %s is larger than what can be addressed", op->name, name,
+                     rt_type_text(g, &out[i], text, sizeof text));
   return RT_OK;
 }
 
@@ -304,6 +325,7 @@ rt_value *rt_graph_add(rt_graph *g, const rt_op *op, const char *name, rt_value 
   rt_infer c = {
       .graph = g, .op = op, .attr = attr, .name = name, .in = types, .n_in = n_in, .n_out = n_out, .out = out};
   s = op->infer(&c);
+  if (s == RT_OK && g->status == RT_OK) s = check_outputs(g, op, name, out, n_out);
   if (s != RT_OK || g->status != RT_OK) return rt_graph_failed(g, s != RT_OK ? s : g->status);
   rt_node *node = new_node(g, op, name, in, n_in, n_out, attr);
   if (!node || !reserve(g, &g->node, g->n_nodes, &g->node_capacity, sizeof *g->node)) return NULL;

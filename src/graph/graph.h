@@ -102,6 +102,8 @@ struct rt_graph {
   int n_symbols, symbol_capacity;
   rt_named_value *output; /* marked outputs: roots that every pass keeps */
   int n_outputs, output_capacity;
+  rt_named_value *alias; /* other names by which a user knows a value, of the file that the graph came from */
+  int n_aliases, alias_capacity;
   char scope[256];
   rt_status status; /* first failure; nothing is built after it */
   char *sentence;
@@ -111,6 +113,8 @@ struct rt_graph {
  * Returns its first output, or NULL (sticky error). An unnamed node is named after its op. */
 rt_value *rt_graph_add(rt_graph *graph, const rt_op *op, const char *name, rt_value *const *in, int n_in,
                        const void *attr);
+/* A name that rt_find_layer takes for this value, where no node has it. Passes keep it as long as the value is there. */
+void rt_graph_alias(rt_graph *graph, const char *name, rt_value *value);
 /* Record the failure that rt_fail just described; returns NULL for `return rt_graph_failed(...)`. */
 void *rt_graph_failed(rt_graph *graph, rt_status status);
 /* Also for passes: a value of the given kind that has no node. */

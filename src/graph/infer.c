@@ -148,14 +148,16 @@ rt_dim rt_dim_mul(const rt_infer *c, rt_dim a, rt_dim b) {
 rt_dim rt_dim_window(const rt_infer *c, rt_dim a, rt_dim kernel, int64_t stride, int64_t before, int64_t after,
                      int64_t dilation, bool ceil) {
   char ta[128], tk[128];
+  int64_t reach = 0; /* of the window behind its first element */
+  if (kernel >= 0 && __builtin_mul_overflow(kernel - 1, dilation, &reach)) return 0;
   if (a >= 0 && kernel >= 0) {
-    int64_t span = a + before + after - (kernel - 1) * dilation - 1;
+    int64_t span = a + before + after - reach - 1;
     if (span < 0) return 0;
     int64_t n = (span + (ceil ? stride - 1 : 0)) / stride + 1;
     if (ceil && (n - 1) * stride >= a + before) n--; /* the last window must start inside, as in PyTorch */
     return n;
   }
-  if (kernel >= 0 && stride == 1 && before + after == (kernel - 1) * dilation) return a; /* "same" keeps its symbol */
+  if (kernel >= 0 && stride == 1 && before + after == reach) return a; /* "same" keeps its symbol */
   return rt_dim_derive(c, "window(%s,%s,%lld,%lld,%lld%s)", rt_dim_text(c->graph, a, ta, sizeof ta),
                        rt_dim_text(c->graph, kernel, tk, sizeof tk), (long long)stride, (long long)(before + after),
                        (long long)dilation, ceil ? ",ceil" : "");

@@ -66,6 +66,11 @@ rt_status rt_graph_inline(rt_graph *to, const rt_graph *from, const char *prefix
     value(&k, from->output[i].value);
     s = rt_graph_status(to);
   }
+  for (int i = 0; i < from->n_aliases && s == RT_OK; i++) {
+    const char *name = prefixed(&k, from->alias[i].name);
+    if (name) rt_graph_alias(to, name, map[from->alias[i].value->id]);
+    s = rt_graph_status(to);
+  }
   return s;
 }
 

@@ -1,4 +1,5 @@
-/* Layers by the names that the user knows: a node's, or that of a scope, which means its last result. */
+/* Layers by the names that the user knows: a node's, one that the file has for it besides, or that of a scope, which means its last
+ * result. */
 #include "graph/graph.h"
 
 /* An assign has none. */
@@ -31,6 +32,8 @@ rt_value *rt_find_layer(rt_graph *g, const char *name) {
     if (strcmp(node->name, name) == 0) return node->out[0];
     if (!under && is_under(node->name, name, length)) under = node->out[0];
   }
+  for (int i = 0; i < g->n_aliases; i++)
+    if (g->alias[i].value->node && strcmp(g->alias[i].name, name) == 0) return g->alias[i].value;
   return under;
 }
 

@@ -63,6 +63,8 @@ rt_status rt_rewrite_end(rt_rewrite *rw, rt_graph **out) {
     const rt_named_value *o = &rw->from->output[i];
     rt_mark_output(rw->to, o->name, rt_rewrite_value(rw, o->value));
   }
+  for (int i = 0; i < rw->from->n_aliases; i++)
+    rt_graph_alias(rw->to, rw->from->alias[i].name, rw->map[rw->from->alias[i].value->id]);
   rt_free(rw->map);
   rw->map = NULL;
   rt_status s = rt_graph_status(rw->to);

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum { MADE_MOST = 256 << 20, SQUARE = 32 };
+enum { MADE_MOST = 64 << 20, SQUARE = 32 };
 
 /* ---- inputs ---- */
 
@@ -19,6 +19,12 @@ static rt_status check_input(const rt_onnx *m, const Rt__Onnx__Value *v, rt_dtyp
                            t->shape->n_dim, RT_MAX_RANK);
   *dtype = rt_dtype_is_float(e->dtype) ? RT_F32 : e->dtype;
   return RT_OK;
+}
+
+bool rt_onnx_takes_bytes(const rt_onnx *m) {
+  const Rt__Onnx__Value *v = m->n_graph_in ? m->graph->input[m->name[m->graph_in[0]].input] : NULL;
+  rt_dtype dtype = RT_F32;
+  return v && check_input(m, v, &dtype) == RT_OK && dtype == RT_U8;
 }
 
 static rt_dim dimension(rt_onnx_import *c, const Rt__Onnx__Value *v, int i) {
@@ -57,7 +63,9 @@ static rt_status make_inputs(rt_onnx_import *c) {
     if (c->o->network && rank < 1)
       return rt_file_damaged(m->file, "input %.200s has no batch: it is a scalar", v->name);
     for (int d = 0; d < rank; d++) dim[d] = dimension(c, v, d);
-    c->slot[m->graph_in[i]].value = rt_input(c->g, c->o->network ? "x" : v->name, dtype, rank, dim);
+    bool bytes = c->o->network && dtype == RT_U8;
+    rt_value *x = rt_input(c->g, c->o->network ? "x" : v->name, bytes ? RT_F32 : dtype, rank, dim);
+    c->slot[m->graph_in[i]].value = bytes ? rt_emit(c->g, RT_OP(mul), v->name, NULL, 2, x, rt_scalar(c->g, 255)) : x;
   }
   return built(c);
 }

@@ -90,6 +90,7 @@ static void import_constant_of_shape(rt_onnx_import *c) {
   const rt_known *k = rt_onnx_known_in(c, 0);
   const rt_onnx_attribute *a = rt_onnx_attribute_of(c, "value");
   double value = 0;
+  int64_t whole = 0;
   rt_dtype dtype = RT_F32;
   int64_t dim[RT_MAX_RANK];
   bool good = k && k->n <= RT_MAX_RANK;
@@ -111,6 +112,7 @@ static void import_constant_of_shape(rt_onnx_import *c) {
     rt_type type = rt_type_of(e.element->dtype, 0, NULL);
     rt_tensor t = rt_tensor_view(&type, one);
     value = rt_load(&t, 0);
+    whole = rt_load_int(&t, 0);
     dtype = rt_dtype_is_float(type.dtype) ? RT_F32 : type.dtype;
   }
   if (n < 0) {
@@ -119,7 +121,7 @@ static void import_constant_of_shape(rt_onnx_import *c) {
   }
   if (!rt_dtype_is_float(dtype)) {
     rt_known *y = rt_known_new(c, dtype, (int)k->n, dim);
-    for (int64_t i = 0; y && i < n; i++) y->v[i].v = (int64_t)value;
+    for (int64_t i = 0; y && i < n; i++) y->v[i].v = whole;
     rt_onnx_give_known(c, 0, y);
     return;
   }

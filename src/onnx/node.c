@@ -222,9 +222,13 @@ static rt_onnx_slot *slot_out(rt_onnx_import *c, int i) {
   return name >= 0 ? &c->slot[name] : NULL;
 }
 
+/* The value may be a node's of another name: that of a layer whose bias this one adds. */
 void rt_onnx_give(rt_onnx_import *c, int i, rt_value *value) {
   rt_onnx_slot *s = slot_out(c, i);
-  if (s) s->value = value;
+  if (!s) return;
+  s->value = value;
+  rt_graph_alias(c->g, c->node->output[i], value);
+  if (i == 0) rt_graph_alias(c->g, c->name, value);
 }
 
 void rt_onnx_give_grid(rt_onnx_import *c, int i, rt_value *levels, bool shifted) {

@@ -15,7 +15,9 @@
 typedef struct rt_onnx rt_onnx;
 
 typedef struct rt_onnx_options {
-  bool network;   /* a classifier: one input, which is called "x" and has an open batch; its first output is "logits" */
+  bool
+      network; /* a classifier: one input, which is called "x" and has an open batch, and is f32, pixels of 0 to 1 in place of
+                     bytes; its first output is "logits" */
   bool norms;     /* a new batch norm, "NODE.norm", behind every convolution that has none, in place of its bias */
   int64_t dim[3]; /* of a network's input behind the batch, where the file leaves them open; 0: unknown */
 } rt_onnx_options;
@@ -27,6 +29,7 @@ int64_t rt_onnx_node_count(const rt_file *file);
 /* What the file calls its first input and output; the model's memory. */
 const char *rt_onnx_input_name(const rt_onnx *model); /* NULL: it has none */
 const char *rt_onnx_output_name(const rt_onnx *model);
+bool rt_onnx_takes_bytes(const rt_onnx *model); /* pixels of 0 to 255, which it normalises itself */
 /* Build it on a graph; its store gets the initializers as variables, their values by rt_onnx_load. Batch norms and dropout
  * have their training form. Inputs and marked outputs have the file's names where `network` doesn't say otherwise. A
  * sentence that lists what isn't supported lists all of it. */

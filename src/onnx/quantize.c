@@ -18,7 +18,7 @@ static bool grid_at(rt_onnx_import *c, int scale, rt_quantize_attr *out, bool *s
   if (rt_onnx_floats_in(c, scale, &s, 1) != 1 || !(s > 0) || rt_onnx_int(c, "block_size", 0))
     rt_onnx_cant(c, "its scale isn't one known number above 0");
   else if ((rt_onnx_given(c, scale + 1) && (!zero || zero->n != 1 || !rt_known_number(zero, 0, &z))) ||
-           (dtype != RT_U8 && dtype != RT_S8) || (to != 2 && to != 3 && to != 0))
+           z < -SIGNED_SHIFT || z > 255 || (dtype != RT_U8 && dtype != RT_S8) || (to != 2 && to != 3 && to != 0))
     rt_onnx_cant(c, "its zero point isn't one known number of 8 bits");
   *shifted = dtype == RT_S8;
   *out = (rt_quantize_attr){s, z + (*shifted ? SIGNED_SHIFT : 0), 255};

@@ -3,10 +3,29 @@
 #include "onnx/export.h"
 #include "onnx/import.h"
 
+#include <math.h>
+
 /* The elements of a known tensor in another shape, or some of them: y[i] = k[at[i]]. */
 static rt_known *known_like(rt_onnx_import *c, const rt_known *k, int rank, const int64_t *dim) {
   rt_known *y = rt_known_new(c, k->dtype, rank, dim);
   for (int64_t i = 0; y && i < y->n && i < k->n; i++) y->v[i] = k->v[i];
+  return y;
+}
+
+/* Row major, as a view of its elements. */
+static void known_strides(const rt_known *k, int64_t *dim, int64_t *stride) {
+  int64_t step = 1;
+  for (int d = k->rank; d-- > 0; step *= k->dim[d]) dim[d] = k->dim[d], stride[d] = step;
+}
+
+static rt_known *known_view(rt_onnx_import *c, const rt_known *k, int rank, const int64_t *dim, int64_t at,
+                            const int64_t *stride) {
+  rt_known *y = rt_known_new(c, k->dtype, rank, dim);
+  for (int64_t i = 0; y && i < y->n; i++) {
+    int64_t from = at, rest = i;
+    for (int d = rank; d-- > 0; rest /= dim[d]) from += rest % dim[d] * stride[d];
+    y->v[i] = k->v[from];
+  }
   return y;
 }
 
@@ -98,11 +117,31 @@ static void import_flatten(rt_onnx_import *c) {
   rt_onnx_give(c, 0, at == 1 ? y : rt_onnx_emit(c, RT_OP(flatten), &(rt_flatten_attr){0, at - 1}, 1, y));
 }
 
+static void transpose_known(rt_onnx_import *c, const rt_known *k, const rt_ints *perm) {
+  int64_t from[RT_MAX_RANK], stride[RT_MAX_RANK], dim[RT_MAX_RANK], step[RT_MAX_RANK];
+  unsigned seen = 0;
+  known_strides(k, from, stride);
+  if (perm->n && perm->n != k->rank) rt_onnx_cant(c, "%d axes of a tensor of rank %d", perm->n, k->rank);
+  for (int d = 0; d < k->rank && !c->refuses; d++) {
+    int axis = perm->n ? rt_onnx_axis(c, perm->v[d], k->rank) : k->rank - 1 - d;
+    if (seen >> axis & 1) rt_onnx_cant(c, "names an axis twice");
+    seen |= 1u << axis;
+    dim[d] = from[axis];
+    step[d] = stride[axis];
+  }
+  if (!c->refuses) rt_onnx_give_known(c, 0, known_view(c, k, k->rank, dim, 0, step));
+}
+
 static void import_transpose(rt_onnx_import *c) {
   rt_transpose_attr attr;
-  rt_value *x = rt_onnx_in(c, 0);
+  const rt_known *k = rt_onnx_known_in(c, 0);
+  rt_value *x = k ? NULL : rt_onnx_in(c, 0);
   rt_onnx_ints(c, "perm", &attr.perm);
-  if (x) rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(transpose), &attr, 1, x));
+  if (c->refuses) return;
+  if (k)
+    transpose_known(c, k, &attr.perm);
+  else if (x)
+    rt_onnx_give(c, 0, rt_onnx_emit(c, RT_OP(transpose), &attr, 1, x));
 }
 
 /* ---- Squeeze, Unsqueeze ---- */
@@ -236,9 +275,10 @@ static void import_split(rt_onnx_import *c) {
   }
   int64_t share = listed ? 0 : (dim + parts - 1) / parts;
   for (int64_t i = 0; i < parts; i++) {
-    int64_t size = listed ? sizes.v[i] : share, end = at + size;
+    int64_t size = listed ? sizes.v[i] : share, end;
+    bool fits = !__builtin_add_overflow(at, size, &end);
     if (!listed && end > dim) end = dim;
-    if (end <= at || (dim > 0 && end > dim)) {
+    if (!fits || end <= at || (dim > 0 && end > dim)) {
       rt_onnx_cant(c, "into a part that is empty or outside of the axis");
       return;
     }
@@ -250,15 +290,41 @@ static void import_split(rt_onnx_import *c) {
 
 /* ---- Slice, Gather ---- */
 
-static void slice_known(rt_onnx_import *c, const rt_known *k, const rt_slice_attr *a) {
-  int64_t n = k->n, start = a->start < 0 ? a->start + n : a->start, end = a->end < 0 ? a->end + n : a->end, count = 0;
-  int64_t least = a->step > 0 ? 0 : -1, most = a->step > 0 ? n : n - 1;
-  start = start < 0 ? 0 : start > most ? most : start;
-  end = end < least ? least : end > n ? n : end;
-  for (int64_t i = start; a->step > 0 ? i < end : i > end; i += a->step) count++;
-  rt_known *y = rt_known_new(c, k->dtype, 1, &count);
-  for (int64_t i = 0; y && i < count; i++) y->v[i] = k->v[start + i * a->step];
-  rt_onnx_give_known(c, 0, y);
+/* start:end:step of an axis of n elements that are known: where it begins, and of how many. Ends are cut as Python does. */
+static int64_t cut(const rt_slice_attr *a, int64_t n, int64_t *start) {
+  bool ahead = a->step > 0;
+  int64_t least = ahead ? 0 : -1, most = ahead ? n : n - 1, end = a->end < 0 ? a->end + n : a->end;
+  uint64_t step = ahead ? (uint64_t)a->step : -(uint64_t)a->step;
+  *start = a->start < 0 ? a->start + n : a->start;
+  if (n == 0) return 0;
+  *start = *start < 0 ? 0 : *start > most ? most : *start;
+  end = end < least ? least : end > most ? most : end;
+  int64_t span = ahead ? end - *start : *start - end;
+  return span > 0 ? (int64_t)((uint64_t)(span - 1) / step) + 1 : 0;
+}
+
+static void slice_known(rt_onnx_import *c, const rt_known *k, const rt_slice_attr *attr, int n) {
+  int64_t dim[RT_MAX_RANK], stride[RT_MAX_RANK], at = 0, start;
+  known_strides(k, dim, stride);
+  for (int i = 0; i < n; i++) {
+    int axis = rt_onnx_axis(c, attr[i].axis, k->rank);
+    if (c->refuses) return;
+    dim[axis] = cut(&attr[i], dim[axis], &start);
+    if (dim[axis] > 0) at += start * stride[axis];
+    if (dim[axis] > 1) stride[axis] *= attr[i].step;
+  }
+  rt_onnx_give_known(c, 0, known_view(c, k, k->rank, dim, at, stride));
+}
+
+static void slice_value(rt_onnx_import *c, rt_value *x, const rt_slice_attr *attr, int n) {
+  for (int i = 0; i < n && x; i++) {
+    rt_slice_attr a = attr[i];
+    int64_t dim = x->type.dim[rt_onnx_axis(c, a.axis, x->type.rank)];
+    if (dim > 0 && a.start <= -dim) a.start = 0;
+    if (!(a.start == 0 && a.end >= (dim > 0 ? dim : INT64_MAX / 2) && a.step == 1))
+      x = rt_onnx_emit(c, RT_OP(slice), &a, 1, x);
+  }
+  rt_onnx_give(c, 0, x);
 }
 
 static void import_slice(rt_onnx_import *c) {
@@ -272,27 +338,16 @@ static void import_slice(rt_onnx_import *c) {
   const rt_known *k = rt_onnx_known_in(c, 0);
   rt_value *x = k ? NULL : rt_onnx_in(c, 0);
   if (c->refuses || (!k && !x)) return;
-  if (k && (k->rank != 1 || start.n != 1 || (stepped && steps.v[0] == 0))) {
-    rt_onnx_cant(c, "of integers of rank %d", k->rank);
-    return;
-  }
+  rt_slice_attr attr[RT_MAX_INTS];
   for (int i = 0; i < start.n; i++) {
-    rt_slice_attr attr = {named ? axes.v[i] : i, start.v[i], end.v[i], stepped ? steps.v[i] : 1};
-    if (k) {
-      slice_known(c, k, &attr);
-      return;
-    }
-    if (attr.step < 1) {
-      rt_onnx_cant(c, "with step %lld", (long long)attr.step);
-      return;
-    }
-    int64_t dim = x->type.dim[rt_onnx_axis(c, attr.axis, x->type.rank)];
-    if (dim > 0 && attr.start <= -dim) attr.start = 0;
-    if (!(attr.start == 0 && attr.end >= (dim > 0 ? dim : INT64_MAX / 2) && attr.step == 1))
-      x = rt_onnx_emit(c, RT_OP(slice), &attr, 1, x);
-    if (!x) return;
+    attr[i] = (rt_slice_attr){named ? axes.v[i] : i, start.v[i], end.v[i], stepped ? steps.v[i] : 1};
+    if (k ? attr[i].step == 0 : attr[i].step < 1) rt_onnx_cant(c, "with step %lld", (long long)attr[i].step);
   }
-  rt_onnx_give(c, 0, x);
+  if (c->refuses) return;
+  if (k)
+    slice_known(c, k, attr, start.n);
+  else
+    slice_value(c, x, attr, start.n);
 }
 
 static void gather_known(rt_onnx_import *c, const rt_known *k, const rt_known *index) {
@@ -440,8 +495,8 @@ static void export_pad(rt_onnx_export *e) {
     pads[rank + d] = a->pads.v[2 * d + 1];
   }
   const char *list = rt_onnx_whole(e, pads, 2 * rank);
-  const char *frame =
-      e->node->in[0]->type.dtype == RT_U8 ? rt_onnx_byte(e, (int64_t)a->value) : rt_onnx_floats(e, &value, 1, 0);
+  const char *frame = e->node->in[0]->type.dtype == RT_U8 ? rt_onnx_byte(e, (int64_t)fmin(fmax(a->value, 0), 255))
+                                                          : rt_onnx_floats(e, &value, 1, 0);
   rt_onnx_put(e, "Pad", rt_onnx_in_name(e, 0), list, frame, NULL);
 }
 

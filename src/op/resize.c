@@ -35,14 +35,17 @@ static rt_status resized(const rt_infer *c, const rt_type *x, rt_type *out) {
   for (int i = 0; i < 2; i++) {
     char text[RT_TYPE_TEXT];
     rt_dim d = x->dim[2 + i];
+    double scaled = floor((double)d * a->scale[i]);
     if ((a->size[i] > 0) == (a->scale[i] > 0))
       return rt_infer_fail(c, "either a size or a scale is needed for axis %d", 2 + i);
     if (a->size[i] > 0)
       out->dim[2 + i] = a->size[i];
     else if (d < 0)
       out->dim[2 + i] = rt_dim_derive(c, "scaled(%s,%.9g)", rt_dim_text(c->graph, d, text, sizeof text), a->scale[i]);
+    else if (scaled < (double)RT_MOST_BYTES)
+      out->dim[2 + i] = (int64_t)scaled;
     else
-      out->dim[2 + i] = (int64_t)floor((double)d * a->scale[i]);
+      return rt_infer_fail(c, "axis %d would have %.3g elements", 2 + i, scaled);
     if (out->dim[2 + i] == 0) return rt_infer_fail(c, "nothing is left of axis %d", 2 + i);
   }
   return RT_OK;

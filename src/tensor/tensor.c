@@ -45,7 +45,14 @@ int64_t rt_type_elements(const rt_type *t) {
 int64_t rt_type_bytes(const rt_type *t) {
   int64_t n = rt_type_elements(t), bytes;
   if (n < 0 || __builtin_mul_overflow(n, (int64_t)rt_dtype_size(t->dtype), &bytes)) return -1;
-  return bytes;
+  return bytes <= RT_MOST_BYTES ? bytes : -1;
+}
+
+bool rt_type_addressable(const rt_type *t) {
+  rt_type known = *t;
+  for (int i = 0; i < t->rank; i++)
+    if (t->dim[i] < 0) known.dim[i] = 1;
+  return rt_type_bytes(&known) >= 0;
 }
 
 bool rt_layouts_agree(const rt_type *t) { return t->rank != 4 || t->dim[1] == 1 || (t->dim[2] == 1 && t->dim[3] == 1); }
@@ -111,6 +118,10 @@ double rt_load(const rt_tensor *t, int64_t i) {
   }
 }
 
+/* What isn't a number is 0. */
+static double clamp(double v, double low, double high) { return v < low ? low : v > high ? high : v == v ? v : 0; }
+static int64_t whole(double v) { return (int64_t)clamp(v, -0x1p63, 0x1.fffffffffffffp62); }
+
 int64_t rt_load_int(const rt_tensor *t, int64_t i) {
   switch (t->dtype) {
   case RT_S64: return ((const int64_t *)t->data)[i];
@@ -118,11 +129,9 @@ int64_t rt_load_int(const rt_tensor *t, int64_t i) {
   case RT_S8: return ((const int8_t *)t->data)[i];
   case RT_U8:
   case RT_BOOL: return ((const uint8_t *)t->data)[i];
-  default: return (int64_t)rt_load(t, i);
+  default: return whole(rt_load(t, i));
   }
 }
-
-static double clamp(double v, double low, double high) { return v < low ? low : v > high ? high : v; }
 
 /* double -> bf16 by way of float would round twice; the sticky bit keeps the first rounding harmless. */
 static float to_odd_float(double v) {
@@ -142,7 +151,7 @@ void rt_store_at(const rt_tensor *t, int64_t i, double v) {
   case RT_F64: ((double *)t->data)[i] = v; break;
   case RT_BF16: ((uint16_t *)t->data)[i] = rt_f32_to_bf16(to_odd_float(v)); break;
   case RT_F16: ((uint16_t *)t->data)[i] = rt_f32_to_f16(to_odd_float(v)); break;
-  case RT_S64: ((int64_t *)t->data)[i] = (int64_t)clamp(v, -0x1p63, 0x1.fffffffffffffp62); break;
+  case RT_S64: ((int64_t *)t->data)[i] = whole(v); break;
   case RT_S32: ((int32_t *)t->data)[i] = (int32_t)clamp(v, INT32_MIN, INT32_MAX); break;
   case RT_S8: ((int8_t *)t->data)[i] = (int8_t)clamp(v, INT8_MIN, INT8_MAX); break;
   case RT_U8: ((uint8_t *)t->data)[i] = (uint8_t)clamp(v, 0, UINT8_MAX); break;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { RT_MAX_RANK = 8 };
+#define RT_MOST_BYTES ((int64_t)1 << 56)
 
 size_t rt_dtype_size(rt_dtype dtype);
 bool rt_dtype_is_float(rt_dtype dtype);
@@ -38,9 +39,11 @@ typedef struct rt_tensor {
 rt_type rt_type_of(rt_dtype dtype, int rank, const rt_dim *dim);
 bool rt_type_bound(const rt_type *type);                /* no symbols left */
 bool rt_same_shape(const rt_type *a, const rt_type *b); /* the same dimensions, symbols included */
-/* Elements or bytes of a bound type; -1 when it overflows. */
+/* Elements or bytes of a bound type; -1 when it overflows, or is more bytes than can be addressed. */
 int64_t rt_type_elements(const rt_type *type);
 int64_t rt_type_bytes(const rt_type *type);
+/* Could it be, whatever its symbols turn out to be? A number of these is far from where arithmetic on it overflows. */
+bool rt_type_addressable(const rt_type *type);
 /* Row major and channels last are the same memory order (C == 1, or H == W == 1, or rank != 4). */
 bool rt_layouts_agree(const rt_type *type);
 

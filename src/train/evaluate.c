@@ -112,7 +112,9 @@ rt_status rt_network_verify(rt_network *n, rt_verification *out) {
   const rt_network_info *i = &n->info;
   const float *found;
   if (!images || !logits)
-    return rt_fail(RT_E_ARGUMENT, "it carries no images with the logits expected: files written by quantize do");
+    return rt_fail(
+        RT_E_ARGUMENT,
+        "it carries no images with the logits expected: files of quantize do, and .onnx files that were trained");
   int64_t count = images->type.rank ? images->type.dim[0] : 0;
   const rt_dim image[] = {count, i->channels, i->height, i->width}, logit[] = {count, i->classes};
   rt_type types[] = {rt_type_of(RT_F32, 4, image), rt_type_of(RT_F32, 2, logit)};

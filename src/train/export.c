@@ -39,7 +39,7 @@ static rt_status add_numbers(metadata *m, const char *key, const float *v, int64
 }
 
 /* What was told comes first: it counts. */
-static rt_status collect(metadata *m, const char *path, const rt_network *n) {
+static rt_status collect(metadata *m, const char *path, const rt_network *n, bool preprocess) {
   const rt_network_info *i = &n->info;
   rt_strbuf shape = {0};
   rt_file *file;
@@ -53,7 +53,8 @@ static rt_status collect(metadata *m, const char *path, const rt_network *n) {
   for (int k = 0; k < rt_file_metadata_count(file) && s == RT_OK; k++) {
     rt_pair p;
     s = rt_file_metadata_at(file, k, &p);
-    if (s == RT_OK) s = add(m, p.key, p.text);
+    bool vector = strcmp(p.key, RT_VECTOR_IMAGES) == 0 || strcmp(p.key, RT_VECTOR_LOGITS) == 0;
+    if (s == RT_OK && !(vector && preprocess)) s = add(m, p.key, p.text); /* its images would be others */
   }
   rt_file_free(file);
   return s;
@@ -62,23 +63,20 @@ static rt_status collect(metadata *m, const char *path, const rt_network *n) {
 /* ---- the check ---- */
 
 typedef struct images {
-  float *x;
-  uint8_t *pixel;
-  int64_t n; /* elements */
+  float *x, *pixel; /* as the network takes them, and before they were normalised */
 } images;
 
-/* Random images, as bytes and as the network takes them. */
+/* Random images; of bytes, in levels of 1/255. */
 static rt_status draw(const rt_network_info *i, bool bytes, images *out) {
-  int64_t plane = i->height * i->width;
-  *out = (images){.n = CHECK_BATCH * i->channels * plane};
-  out->x = rt_alloc_array((size_t)out->n, sizeof *out->x);
-  out->pixel = rt_alloc_array((size_t)out->n, 1);
+  int64_t plane = i->height * i->width, n = CHECK_BATCH * i->channels * plane;
+  out->x = rt_alloc_array((size_t)n, sizeof *out->x);
+  out->pixel = rt_alloc_array((size_t)n, sizeof *out->pixel);
   if (!out->x || !out->pixel) return RT_E_MEMORY;
-  for (int64_t k = 0; k < out->n; k++) {
+  for (int64_t k = 0; k < n; k++) {
     int64_t c = k / plane % i->channels;
     float u = rt_uniform((rt_rng){1, 2}, 3, (uint64_t)k);
-    out->pixel[k] = (uint8_t)(u * 256);
-    out->x[k] = bytes ? ((float)out->pixel[k] / 255 - i->mean[c]) / i->deviation[c] : 4 * u - 2;
+    out->pixel[k] = floorf(u * 256) / 255;
+    out->x[k] = bytes ? (out->pixel[k] - i->mean[c]) / i->deviation[c] : 4 * u - 2;
   }
   return RT_OK;
 }
@@ -98,7 +96,7 @@ static rt_status run_back(const char *path, const rt_network *n, const images *i
                           double *out) {
   const rt_network_info *i = &n->info;
   int64_t dim[] = {CHECK_BATCH, i->channels, i->height, i->width};
-  rt_feed feed = {.name = "x", .rank = n->rank, .dim = dim, .data = bytes ? (const void *)in->pixel : in->x};
+  rt_feed feed = {.name = "x", .rank = n->rank, .dim = dim, .data = bytes ? in->pixel : in->x};
   rt_read_options o = {true, i->channels, i->height, i->width};
   rt_store *store;
   rt_graph *g = NULL;
@@ -149,7 +147,7 @@ static rt_status write(rt_network *n, const char *path, const char *out, const r
     return rt_fail(RT_E_ARGUMENT, "%s: with which mean and std its images were normalised isn't known: give both",
                    path);
   if (o->preprocess) how.channels = i->channels, how.mean = i->mean, how.deviation = i->deviation;
-  rt_status s = collect(m, path, n);
+  rt_status s = collect(m, path, n, o->preprocess);
   how.metadata = m->pair;
   how.n_metadata = m->n;
   if (s == RT_OK) s = rt_pass_eval(&n->graph, NULL);

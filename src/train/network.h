@@ -13,6 +13,7 @@ struct rt_network {
   rt_plan *plan;
   rt_network_info info;       /* texts are in the arena */
   const char *input, *output; /* what an ONNX model calls "x" and "logits"; NULL: it is none */
+  bool bytes;                 /* an ONNX model that takes pixels and normalises them itself */
   int rank;                   /* of its input: 4, or less where an ONNX model takes vectors */
   rt_tta tta;
   float *view; /* memory for `reserved` images and their logits */

@@ -146,11 +146,25 @@ static rt_status choose_resize(rt_network *n, const rt_file *file, const rt_netw
   return i->filter ? RT_OK : rt_fail(RT_E_UNKNOWN, "resize \"%.60s\": the filter is bilinear or bicubic", text);
 }
 
+/* As they are, in 0 to 1. */
+static rt_status take_pixels(rt_network *n) {
+  int64_t channels = n->info.channels;
+  float *value = rt_arena_alloc(&n->arena, (size_t)(2 * channels) * sizeof *value);
+  if (!value) return RT_E_MEMORY;
+  for (int64_t c = 0; c < channels; c++) value[channels + c] = 1;
+  n->info.mean = value;
+  n->info.deviation = value + channels;
+  return RT_OK;
+}
+
 static rt_status choose_normalisation(rt_network *n, const rt_file *file, const rt_network_options *o) {
   const char *mean, *std;
   rt_status s = told(file, "mean", &mean);
   if (s == RT_OK) s = told(file, "std", &std);
   if (s != RT_OK) return s;
+  if (n->bytes && (o->mean || o->std))
+    return rt_fail(RT_E_ARGUMENT, "it takes bytes and normalises them itself: leave mean and std out");
+  if (n->bytes) return take_pixels(n);
   if (o->mean) mean = o->mean;
   if (o->std) std = o->std;
   if (!*mean && !*std) return RT_OK;
@@ -365,6 +379,7 @@ static rt_status read_onnx(rt_network *n, rt_file *file, const rt_network_option
   if (s == RT_OK) s = rt_graph_new(n->store, &n->graph);
   if (s == RT_OK) s = rt_onnx_build(model, n->graph, &options);
   if (s == RT_OK) s = rt_onnx_load(model, n->store, true);
+  n->bytes = s == RT_OK && rt_onnx_takes_bytes(model);
   n->input = rt_arena_text(&n->arena, "%s", s == RT_OK ? rt_onnx_input_name(model) : "");
   n->output = rt_arena_text(&n->arena, "%s", rt_onnx_output_name(model));
   if (s == RT_OK && (!n->input || !n->output)) s = RT_E_MEMORY;

@@ -2,7 +2,9 @@
 #include "format/format.h"
 #include "onnx/onnx.h"
 #include "pass/pass.h"
+#include "plan/plan.h"
 #include "record/record.h"
+#include "train/network.h"
 #include "train/train.h"
 
 #include <stdio.h>
@@ -51,6 +53,10 @@ rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits) 
                    "%s: its weights are in int8, and only floating ones are trained: train the network that it was "
                    "made of, then quantize that",
                    t->o.model);
+  if (rt_onnx_takes_bytes(t->student))
+    return rt_fail(RT_E_ARGUMENT,
+                   "%s: it takes bytes and normalises them itself: train the network without that, and export it anew",
+                   t->o.model);
   const rt_value *x = rt_find(g, "x");
   char tx[RT_TYPE_TEXT], ty[RT_TYPE_TEXT];
   *logits = rt_find(g, "logits");
@@ -91,19 +97,73 @@ rt_status rt_student_start(rt_trainer *t) {
   return t->o.reinsert_batchnorm ? rt_student_norms(t) : note_folded(t);
 }
 
-rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n) {
-  rt_graph *g;
-  rt_value *logits;
-  rt_onnx_write how = {.input = rt_onnx_input_name(t->student),
-                       .output = rt_onnx_output_name(t->student),
-                       .metadata = metadata,
-                       .n_metadata = n};
-  rt_status s = rt_graph_new(store, &g);
+/* ---- what is saved ---- */
+
+/* A few images that nothing is learned from, or else training images, as they are. */
+static rt_status choose_vectors(rt_trainer *t) {
+  enum { IMAGES = 4 };
+  const rt_data_info *d = &t->info;
+  int64_t each = d->channels * d->height * d->width;
+  rt_loader *loader;
+  rt_batch b;
+  char text[32];
+  if (t->vector) return RT_OK;
+  snprintf(text, sizeof text, "batch=%d", IMAGES);
+  rt_status s = rt_loader_new(t->data, d->count[RT_VALIDATION] ? RT_VALIDATION : RT_TRAIN, text, NULL, &loader);
   if (s != RT_OK) return s;
-  s = rt_student_build(t, g, &logits);
-  if (s == RT_OK) s = rt_pass_eval(&g, NULL);
-  if (s == RT_OK) s = rt_pass_prune(&g);
+  s = rt_loader_next(loader, &b);
+  t->vectors = s == RT_OK ? b.n : 0;
+  t->vector = s == RT_OK ? rt_arena_copy(&t->arena, b.x, (size_t)(b.n * each) * sizeof *b.x) : NULL;
+  rt_loader_free(loader);
+  return s == RT_OK && !t->vector ? RT_E_MEMORY : s;
+}
+
+/* A graph of the student with a store's weights, in evaluation form. */
+static rt_status evaluated(const rt_trainer *t, rt_store *store, rt_graph **g) {
+  rt_value *logits;
+  rt_status s = rt_graph_new(store, g);
+  if (s == RT_OK) s = rt_student_build(t, *g, &logits);
+  if (s == RT_OK) s = rt_pass_eval(g, NULL);
+  return s == RT_OK ? rt_pass_prune(g) : s;
+}
+
+/* The images, and what these weights say of them, as metadata. */
+static rt_status add_vectors(rt_trainer *t, rt_store *store, rt_arena *arena, rt_pair *pairs, int *n) {
+  const rt_data_info *d = &t->info;
+  rt_network_info shape = {.channels = d->channels, .height = d->height, .width = d->width, .classes = d->classes};
+  int64_t dim[] = {0, d->channels, d->height, d->width};
+  rt_graph *g = NULL;
+  rt_plan *plan = NULL;
+  rt_store *kept = NULL;
+  rt_result said;
+  rt_status s = choose_vectors(t);
+  if (s == RT_OK) s = evaluated(t, store, &g);
+  if (s == RT_OK) s = rt_compile_evaluation(&g, false, false, NULL, &plan);
+  dim[0] = t->vectors;
+  if (s == RT_OK) s = rt_plan_run(plan, &(rt_feed){"x", 4, dim, t->vector}, 1);
+  if (s == RT_OK) s = rt_plan_result(plan, "logits", &said);
+  if (s == RT_OK) s = rt_store_new(&kept);
+  if (s == RT_OK) s = rt_vectors_keep(kept, &shape, t->vectors, t->vector, said.data);
+  if (s == RT_OK) s = rt_vectors_metadata(kept, arena, pairs, n);
+  rt_store_free(kept);
+  rt_plan_free(plan);
+  rt_graph_free(g);
+  return s;
+}
+
+rt_status rt_student_save(rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n) {
+  enum { MOST = 32 };
+  rt_pair pairs[MOST + 2];
+  rt_arena arena = {0};
+  rt_graph *g = NULL;
+  rt_onnx_write how = {
+      .input = rt_onnx_input_name(t->student), .output = rt_onnx_output_name(t->student), .metadata = pairs};
+  for (; how.n_metadata < n && how.n_metadata < MOST; how.n_metadata++)
+    pairs[how.n_metadata] = metadata[how.n_metadata];
+  rt_status s = add_vectors(t, store, &arena, pairs, &how.n_metadata);
+  if (s == RT_OK) s = evaluated(t, store, &g);
   if (s == RT_OK) s = rt_onnx_export_graph(g, path, &how);
   rt_graph_free(g);
+  rt_arena_release(&arena);
   return s;
 }

@@ -186,6 +186,8 @@ typedef struct rt_trainer {
   const char *model_options;
   rt_file *student_file; /* of a student that comes as a graph; else NULL */
   struct rt_onnx *student;
+  float *vector; /* images that its file carries, with what it says of them */
+  int64_t vectors;
   rt_data *data;
   rt_data_info info;
   rt_loader *loader, *validation; /* validation: NULL where nothing is held out */
@@ -223,7 +225,7 @@ const char *rt_student_file(const rt_trainer *t, bool best); /* name of the mode
 rt_status rt_student_build(const rt_trainer *t, rt_graph *g, rt_value **logits);
 rt_status rt_student_start(rt_trainer *t); /* its own weights */
 rt_status rt_student_norms(rt_trainer *t); /* first values of batch norms that are new */
-rt_status rt_student_save(const rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n);
+rt_status rt_student_save(rt_trainer *t, rt_store *store, const char *path, const rt_pair *metadata, int n);
 
 /* ---- teacher.c ---- */
 

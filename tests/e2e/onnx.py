@@ -2,12 +2,14 @@
 modules; a published model joins in where its files are beside the project."""
 import json
 import shutil
+import signal
 import struct
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from support.command import check, finish, refuses, run
+from support.command import RETORT, check, finish, interrupt_when, refuses, run
 from support.tensors import write_safetensors
 
 CLASSES, SIDE = 4, 6
@@ -44,6 +46,12 @@ def check_network(work):
     told = [json.loads(run("eval", path, *DATA, "--json").stdout) for path in (source, out)]
     check(told[0]["loss"] == told[1]["loss"] and told[1]["model"] == "onnx" and
           [c["name"] for c in told[1]["classes"]] == [c["name"] for c in told[0]["classes"]], f"eval: {told[1]}")
+    done = run("export", source, "-o", work / "bytes.onnx", "--preprocess", "--check")
+    check(done.returncode == 0, f"export --preprocess: {done.stdout}{done.stderr}")
+    of_bytes = json.loads(run("eval", work / "bytes.onnx", *DATA, "--json").stdout)
+    check(abs(of_bytes["loss"] - told[0]["loss"]) < 1e-5, f"a network that takes bytes: {of_bytes}, {told[0]}")
+    refuses(2, "takes bytes and normalises them itself: leave mean", "eval", work / "bytes.onnx", *DATA, "--mean", "0,0,0", "--std", "1,1,1")
+    refuses(2, "takes bytes and normalises them itself: train", "train", "--model", work / "bytes.onnx", *DATA, "--out", work / "no")
     done = run("inspect", out)
     check(done.returncode == 0 and "linear" in done.stdout and "onnx, 4 tensors" in done.stdout, f"inspect: {done.stdout}")
     check(run("inspect", out, "--dot").stdout.startswith("digraph"), "inspect --dot")
@@ -61,6 +69,8 @@ def check_training(work):
     run("export", work / "t.safetensors", "-o", work / "t.onnx")
     done = run(*common, "--epochs", 2, "--out", work / "whole")
     check(done.returncode == 0 and done.stdout.strip().endswith("whole/model.best.onnx"), f"train: {done.stdout}{done.stderr}")
+    done = run("verify", work / "whole/model.best.onnx", "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["images"] == 4, f"verify: {done.stdout}{done.stderr}")
     told = json.loads(run("inspect", work / "whole/model.last.onnx", "--json").stdout)
     check([t["name"] for t in told["tensors"]] == sorted(TENSORS) or len(told["tensors"]) == 4, f"names: {told['tensors']}")
     check(told["metadata"]["data"] == "synthetic" and "classes" in told["metadata"], f"metadata: {told['metadata']}")
@@ -68,10 +78,47 @@ def check_training(work):
     done = run("distill", "--teacher", work / "t.onnx", "--model", work / "t.onnx", *DATA, "--epochs", 1, "--batch", 9, "--lr", 0.001,
                "--precision", "fp32", "--loss", "kd:temperature=2", "--out", work / "distilled")
     check(done.returncode == 0 and (work / "distilled/model.best.onnx").exists(), f"distill: {done.stdout}{done.stderr}")
+    check(run("verify", work / "distilled/model.best.onnx").returncode == 0, "what was distilled carries test vectors")
+    write_npy(work / "x.npy", (3, 3, SIDE, SIDE), [((i * 13) % 29 - 14) / 7 for i in range(3 * PIXELS)])
+    done = run("verify", work / "t.onnx")
+    check(done.returncode == 2 and "carries no images" in done.stderr, f"one that wasn't trained has none: {done.stderr}")
     refuses(2, "synthetic are 3x8x8", "train", "--model", work / "t.onnx", "--data", "synthetic", "--data-options",
             "shape=3,8,8 classes=4 images=40")
     refuses(2, "synthetic has 5 classes", "train", "--model", work / "t.onnx", "--data", "synthetic", "--data-options",
             f"shape=3,{SIDE},{SIDE} classes=5 images=40")
+
+
+def check_folded(work):
+    """Convolutions whose batch norms are folded: they get new ones, losses compare them by the names of nodes and of tensors, and a run
+    that was interrupted ends with the same file."""
+    data = ("--data", "synthetic", "--data-options", "shape=3,8,8 classes=4 images=60 test_images=20", "--batch", 10, "--precision", "fp32",
+            "--augment", "none", "--lr", 0.01)
+    run("train", "--model", "resnet8:width=4", *data, "--epochs", 1, "--out", work / "norms")
+    run("quantize", work / "norms/model.last.pth", *data[:4], "--quiet", "-o", work / "norms/int8.pth")
+    run("export", work / "norms/int8.pth", "--dequantize", "-o", work / "folded.safetensors")
+    done = run("export", work / "folded.safetensors", "-o", work / "folded.onnx", "--check")
+    check(done.returncode == 0, f"a folded network: {done.stdout}{done.stderr}")
+    line = ("train", "--model", work / "folded.onnx", *data, "--epochs", 40, "--reinsert-batchnorm")
+    done = run(*line, "--out", work / "straight")
+    check(done.returncode == 0 and "new batch norms behind 7 convolutions" in done.stdout + done.stderr, f"train: {done.stdout}{done.stderr}")
+    process = subprocess.Popen([RETORT, *map(str, line), "--out", str(work / "broken")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    status = interrupt_when(process, work / "broken/metrics.jsonl", lambda text: text.count('"event":"epoch"') > 2, signal.SIGINT)
+    check(status == 130, f"interrupted: exit status 130, is {status}")
+    done = run("train", "--resume", "--out", work / "broken")
+    same = all((work / "straight" / f).read_bytes() == (work / "broken" / f).read_bytes() for f in ("model.best.onnx", "model.last.onnx"))
+    check(done.returncode == 0 and same, f"resumed: the same files {done.stderr}")
+    check(run("verify", work / "broken/model.last.onnx").returncode == 0, "its test vectors")
+    teacher = work / "norms/teacher.onnx"
+    run("export", work / "norms/model.last.pth", "-o", teacher)
+    told = json.loads(run("inspect", teacher, "--json").stdout)
+    names = [layer["name"] for layer in told["layers"]]
+    check("layer2.0.conv1" in names, f"nodes of the teacher: {names}")
+    for layers in ("layer2.0.conv1", "layer1:layer1", "layer1.0.conv1:layer1.0.bn1"):
+        done = run("distill", "--teacher", teacher, "--model", work / "folded.onnx", *data, "--epochs", 1, "--loss", "cross_entropy", "--loss",
+                   f"hint:weight=0.1,layers={layers}", "--out", work / layers.replace(":", "-"))
+        check(done.returncode == 0, f"layers={layers}: {done.stdout}{done.stderr}")
+    refuses(2, "has no layer layer2.0.conv9", "distill", "--teacher", teacher, "--model", work / "folded.onnx", *data, "--epochs", 1, "--loss",
+            "hint:layers=layer2.0.conv9", "--out", work / "none")
 
 
 def check_int8(work):
@@ -150,6 +197,7 @@ def main():
         check_refusals(work)
         check_published(work)
         check_training(work)
+        check_folded(work)
     sys.exit(finish())
 
 

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from support.command import RETORT, check, check_sentence, finish
+from support.command import RETORT, check, check_sentence, finish, interrupt_when
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 SMALL = ["train", "--model", "mlp:hidden=32", "--data", "synthetic", "--data-options", "shape=1,8,8 images=1280 noise=24", "--batch", "32",
@@ -93,17 +93,6 @@ def learns(work):
     refuses(2, "2.weight", *other, "--init", work / "a/model.best.pth", "--out", work / "e")
     done = run(*other, "--epochs", "1", "--init", work / "a/model.best.pth", "--allow-partial", "--out", work / "f")
     check(done.returncode == 0 and "note: " in done.stdout, f"what fits of a file: {done.stdout}{done.stderr}")
-
-
-def interrupt_when(process, log, ready, which):
-    """Send a signal as soon as `ready` holds for the lines so far."""
-    for _ in range(3000):
-        if process.poll() is not None or (log.exists() and ready(log.read_text())):
-            break
-        time.sleep(0.005)
-    process.send_signal(which)
-    process.communicate(timeout=60)
-    return process.returncode
 
 
 def start(*arguments):

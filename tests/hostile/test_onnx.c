@@ -146,16 +146,7 @@ static void elements(void **state) {
 }
 
 static void shapes(void **state) {
-  test_message g = {.n = 0};
-  test_port(&g, 11, "x", 1, (int64_t[]){INT64_MAX / 2, INT64_MAX / 2}, 2);
-  test_port(&g, 12, "y", 1, square, 2);
-  test_message a = {.n = 0};
-  test_attribute_ints(&a, "pads", (int64_t[]){0, 0, 1 << 30, 1 << 30, 0, 0, 1 << 30, 1 << 30}, 8);
-  test_node(&g, "Flatten", "flat", "x", "y", NULL);
-  test_message m;
-  test_model(&m, &g, 17);
-  import(m.bytes, m.n, false); /* too large to be planned; building it only multiplies */
-  g = with_input();
+  test_message g = with_input();
   test_initializer(&g, "w", 1, (int64_t[]){5, 1, 3, 3}, 4, (float[45]){0}, 180);
   test_node(&g, "Conv", "conv", "x w", "y", NULL);
   refused(&g, "Conv \"conv\" (its weight has rank 4, its input 2)");
@@ -167,6 +158,48 @@ static void shapes(void **state) {
   test_initializer(&g, "s", 7, (int64_t[]){1}, 1, (int64_t[]){3}, 8);
   test_node(&g, "Reshape", "shape", "x s", "y", NULL);
   refused(&g, "the elements of f32[2, 2] do not fit f32[3]");
+}
+
+static test_message with_shape(const int64_t *dim, int rank) {
+  test_message g = {.n = 0};
+  test_port(&g, 11, "x", 1, dim, rank);
+  test_port(&g, 12, "y", 1, square, 2);
+  return g;
+}
+
+/* Numbers whose sums and products no integer can hold. */
+static void sizes(void **state) {
+  static const int64_t large = INT64_MAX, most[] = {1, 1, 1, (int64_t)1 << 53}, ends[] = {0, INT64_MAX, INT64_MIN, -1};
+  test_message g = with_shape((int64_t[]){INT64_MAX / 2, INT64_MAX / 2}, 2), axis = {.n = 0};
+  test_node(&g, "Flatten", "flat", "x", "y", NULL);
+  refused(&g, "is larger than what can be addressed");
+  g = with_shape(most, 4);
+  test_initializer(&g, "s", 1, (int64_t[]){4}, 1, (float[]){1, 1, 1, 1e6f}, 16);
+  test_node(&g, "Resize", "larger", "x - s", "y", NULL);
+  refused(&g, "axis 3 would have 9.01e+21 elements");
+  g = with_shape(most, 4);
+  test_attribute_int(&axis, "axis", 3);
+  test_node(&g, "Concat", "long", "x x x", "y", &axis);
+  refused(&g, "is larger than what can be addressed");
+  g = with_input();
+  test_initializer(&g, "s", 7, (int64_t[]){3}, 1, (int64_t[]){INT64_MAX, 2, 2}, 24);
+  test_node(&g, "Expand", "wide", "x s", "y", NULL);
+  refused(&g, "is larger than what can be addressed");
+  g = with_shape((int64_t[]){0, 2}, 2);
+  test_initializer(&g, "s", 7, two, 1, (int64_t[]){INT64_MAX, INT64_MAX}, 16);
+  test_node(&g, "Split", "parts", "x s", "y z", NULL);
+  refused(&g, "a part that is empty or outside of the axis");
+  for (int i = 0; i < 16; i++) { /* of 3 numbers, from, to and in steps that leave every one of them far behind */
+    g = with_input();
+    test_initializer(&g, "k", 7, (int64_t[]){3}, 1, (int64_t[]){7, 7, 7}, 24);
+    test_initializer(&g, "a", 7, (int64_t[]){1}, 1, &ends[i % 4], 8);
+    test_initializer(&g, "b", 7, (int64_t[]){1}, 1, &ends[i / 4], 8);
+    test_initializer(&g, "c", 7, (int64_t[]){1}, 1, &(int64_t){0}, 8);
+    test_initializer(&g, "d", 7, (int64_t[]){1}, 1, i % 2 ? &large : &ends[2], 8);
+    test_node(&g, "Slice", "cut", "k a b c d", "s", NULL);
+    test_node(&g, "Reshape", "shape", "x s", "y", NULL);
+    refused(&g, "the elements of f32[2, 2] do not fit");
+  }
 }
 
 /* Everything that can't be imported, at once; what only suffers from it isn't named. */
@@ -290,11 +323,17 @@ static void swarms(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(cut_short), cmocka_unit_test(changed),
-      cmocka_unit_test(circles),   cmocka_unit_test(names),
-      cmocka_unit_test(elements),  cmocka_unit_test(shapes),
-      cmocka_unit_test(versions),  cmocka_unit_test(unsupported),
-      cmocka_unit_test(swarms),    cmocka_unit_test_setup_teardown(other_files, make_directory, remove_directory),
+      cmocka_unit_test(cut_short),
+      cmocka_unit_test(changed),
+      cmocka_unit_test(circles),
+      cmocka_unit_test(names),
+      cmocka_unit_test(elements),
+      cmocka_unit_test(shapes),
+      cmocka_unit_test(versions),
+      cmocka_unit_test(unsupported),
+      cmocka_unit_test(sizes),
+      cmocka_unit_test(swarms),
+      cmocka_unit_test_setup_teardown(other_files, make_directory, remove_directory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -187,6 +187,7 @@ def ids(n):
 
 
 MODELS = {
+    "resnet20": (lambda: torch_models.make("resnet20"), images),  # shortcuts by x[:, :, ::2, ::2] and F.pad
     "resnet18": (lambda: torch_models.make("resnet18"), images), "resnet50": (lambda: torch_models.make("resnet50"), images),
     "mobilenet_v2": (lambda: torch_models.make("mobilenet_v2"), images), "mobilenet_v3": (MobileV3, images),
     "vgg11": (Vgg, images), "densenet": (DenseNet, images), "squeezenet": (SqueezeNet, images), "vit": (Vit, images),

@@ -126,6 +126,31 @@ static void initializers_of_every_type(void **state) {
   }
 }
 
+/* The pads that PyTorch's exporter computes of F.pad's: in pairs from the last axis, turned into all begins and all ends. */
+static void computed_pads(void **state) {
+  static const float x[] = {1, 2}, expected[] = {0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0};
+  test_message g = {.n = 0}, perm = {.n = 0};
+  rt_network *n;
+  const float *y;
+  test_port(&g, 11, "x", 1, (int64_t[]){0, 1, 2, 1}, 4);
+  test_port(&g, 12, "y", 1, (int64_t[]){0, 12}, 2);
+  test_initializer(&g, "pairs", 7, (int64_t[]){4, 2}, 2, (int64_t[]){1, 1, 1, 1, 0, 0, 0, 0}, 64);
+  test_initializer(&g, "last", 7, (int64_t[]){1}, 1, (int64_t[]){-1}, 8);
+  test_initializer(&g, "first", 7, (int64_t[]){1}, 1, (int64_t[]){INT64_MIN}, 8);
+  test_initializer(&g, "zero", 7, (int64_t[]){1}, 1, (int64_t[]){0}, 8);
+  test_attribute_ints(&perm, "perm", (int64_t[]){1, 0}, 2);
+  test_node(&g, "Slice", "backwards", "pairs last first zero last", "turned", NULL);
+  test_node(&g, "Transpose", "apart", "turned", "table", &perm);
+  test_node(&g, "Reshape", "list", "table last", "pads", NULL);
+  test_node(&g, "Pad", "frame", "x pads", "framed", NULL);
+  test_node(&g, "Flatten", "flat", "framed", "y", NULL);
+  write_graph(&g, 17);
+  ok(rt_network_open(path, NULL, &n));
+  ok(rt_network_run(n, x, 1, &y));
+  assert_memory_equal(y, expected, sizeof expected);
+  rt_network_free(n);
+}
+
 /* Elements in the fields for their types, as older exporters write them. */
 static void typed_elements(void **state) {
   test_message g = {.n = 0}, c = {.n = 0}, d = {.n = 0};
@@ -360,6 +385,7 @@ int main(void) {
       cmocka_unit_test(a_fixed_batch_is_opened),
       cmocka_unit_test(initializers_of_every_type),
       cmocka_unit_test(typed_elements),
+      cmocka_unit_test(computed_pads),
       cmocka_unit_test(layers_are_recognised),
       cmocka_unit_test(memory_may_run_out_anywhere),
       cmocka_unit_test(int8_goes_out_as_qdq_and_comes_back),

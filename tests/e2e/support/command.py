@@ -1,6 +1,7 @@
 """The command from outside: RETORT is its path. What is checked is counted; finish() prints the sum."""
 import os
 import subprocess
+import time
 
 RETORT = os.path.abspath(os.environ.get("RETORT", "build/release/retort"))
 counts = {"passed": 0, "failed": 0}
@@ -14,6 +15,17 @@ def check(good, what):
 
 def run(*arguments, **how):
     return subprocess.run([RETORT, *map(str, arguments)], capture_output=True, text=True, timeout=120, **how)
+
+
+def interrupt_when(process, log, ready, which):
+    """Send a signal as soon as `ready` holds for the lines so far."""
+    for _ in range(3000):
+        if process.poll() is not None or (log.exists() and ready(log.read_text())):
+            break
+        time.sleep(0.005)
+    process.send_signal(which)
+    process.communicate(timeout=60)
+    return process.returncode
 
 
 def refuses(status, culprit, *arguments):
