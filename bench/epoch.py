@@ -37,7 +37,7 @@ def ours(args):
     if args.data and args.images:
         data += ["--data-options", f"subset={args.images}"]
     with tempfile.TemporaryDirectory() as directory:
-        out = run([RETORT, "train", "--model", args.model, *data, "--validation", "0", "--augment", f"crop={CROP} flip",
+        out = run([RETORT, "train", "--model", args.model, *data, "--validation", "0", "--optimizer", "sgd", "--augment", f"crop={CROP} flip",
                    "--epochs", str(args.epochs), "--batch", str(args.batch), "--precision", args.precision, "--threads",
                    str(args.threads), "--json", "--out", os.path.join(directory, "run")], args)
     events = [json.loads(line) for line in out.splitlines()]

@@ -80,7 +80,7 @@ rt_status rt_train_forward(const rt_trainer *t, rt_store *store, rt_graph **out)
 }
 
 static rt_status optimizer_text(const rt_trainer *t, rt_strbuf *text) {
-  static const char *const name[] = {"sgd", "adamw", "muon"};
+  static const char *const name[] = {"auto", "sgd", "adamw", "muon"};
   const rt_train_settings *o = &t->o;
   rt_strbuf_add(text, "optimizer=%s weight_decay=%s decay=weights check=true", name[o->optimizer], o->weight_decay);
   rt_strbuf_add(text, " momentum=%.9g nesterov=%s", o->momentum, o->nesterov ? "true" : "false");

@@ -64,10 +64,11 @@ static const rt_option table[] = {
     {"batch", RT_OPT_INT, FIELD(batch), "128", 1, 1 << 20, NULL, "images a step"},
     {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
      "a step's images go through the network in so many parts, to need less memory"},
-    {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "sgd", 0, 0, "sgd|adamw|muon", "how a step is made of a gradient"},
+    {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "auto", 0, 0, "auto|sgd|adamw|muon",
+     "how a step is made of a gradient; auto: muon at its own learning rate, sgd at one that is given"},
     {"optimizer_options", RT_OPT_TEXT, FIELD(optimizer_options), "", 0, 0, NULL, "more of it, as in \"beta2=0.95\""},
     {"lr", RT_OPT_TEXT, FIELD(lr), "auto", 0, 0, NULL,
-     "highest learning rate; auto: sgd 0.1 per 128 images, adamw 0.001 and muon 0.02 by the root of that"},
+     "highest learning rate; auto: muon 0.02 and adamw 0.001 by the root of batch / 128, sgd 0.1 per 128 images"},
     {"weight_decay", RT_OPT_TEXT, FIELD(weight_decay), "auto", 0, 0, NULL,
      "of weights, not of norms and biases; auto: sgd 5e-4, adamw and muon 0.05"},
     {"schedule", RT_OPT_TEXT, FIELD(schedule), "cosine warmup=5%", 0, 0, NULL,
@@ -291,6 +292,8 @@ static rt_status resolve_losses(rt_train_settings *o, bool teachers, rt_arena *a
 
 rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, bool teachers, rt_arena *arena) {
   double images = (double)o->batch / 128, lr = 0.1 * images, decay = 0.05;
+  if (o->optimizer == RT_OPTIMIZER_AUTO)
+    o->optimizer = strcmp(o->lr, "auto") == 0 ? RT_OPTIMIZER_MUON : RT_OPTIMIZER_SGD;
   if (o->optimizer == RT_OPTIMIZER_SGD)
     decay = 5e-4;
   else

@@ -25,7 +25,7 @@ def refuses(status, culprit, *arguments):
 
 
 def learns(work, teacher):
-    student = ["distill", "--teacher", teacher, "--student", "resnet8:width=8", *DATA, "--epochs", "2"]
+    student = ["distill", "--teacher", teacher, "--student", "resnet8:width=8", *DATA, "--epochs", "2", "--lr", "0.1"]
     done = run(*student, "--out", work / "kd", "--json", "--log-steps", "10")
     check(done.returncode == 0, f"distill: {done.stderr}")
     lines = [json.loads(line) for line in done.stdout.splitlines()]

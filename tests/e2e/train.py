@@ -63,9 +63,14 @@ def learns(work):
     best = max(epochs, key=lambda e: (e["validation"]["correct"], -e["validation"]["loss"]))
     check(log[-1]["best_epoch"] == best["epoch"], "the best epoch is the best by validation")
     config = json.loads((work / "a" / "config.json").read_text())["settings"]
+    check(config["optimizer"] == "sgd", "SGD where a learning rate is given")
     check(config["epochs"] == "3" and config["weight_decay"] == "0.0005" and config["model"] == "mlp:hidden=32", f"config {config}")
     check(sorted(p.name.split(".")[0] for p in (work / "a").iterdir()) ==
           ["checkpoint", "config", "events", "metrics", "model", "model"], "files of a run")
+
+    done = run(*SMALL[:-2], "--epochs", "1", "--out", work / "muon")
+    config = json.loads((work / "muon" / "config.json").read_text())["settings"]
+    check((config["optimizer"], config["lr"], config["weight_decay"]) == ("muon", "0.01", "0.05"), f"Muon where none is: {config}")
 
     done = run(*SMALL, "--epochs", "1", "--quiet", cwd=work)
     check(done.stdout.splitlines()[-1] == "runs/mlp-synthetic-1/model.best.pth", "a directory is numbered")
