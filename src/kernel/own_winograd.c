@@ -1,5 +1,6 @@
 /* 3×3 convolutions of stride 1 and their gradients by data as Winograd's F(2×2, 3×3) and F(4×4, 3×3): 16 products for a
- * tile of 2×2 results where a direct convolution needs 36, or 36 for 4×4 where it needs 144. A thread takes a block of
+ * tile of 2×2 results where a direct convolution needs 36, or 36 for 4×4 where it needs 144; those of stride 2 with 25
+ * for 36. A thread takes a block of
  * tiles: transforms them into the nearest caches, multiplies each plane of transformed values by the weights' (transformed
  * once, as a pack), and transforms the products of a panel of channels back while they are still near. The gradient by data
  * is the same with turned weights. */
@@ -29,18 +30,20 @@ static winograd winograd_of(const rt_site *site) {
   winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = y->dim[1]};
   g.turned = site->op == RT_OP(conv2d_backward_data);
   int m = own_winograd_choice(g.turned ? OWN_BY_DATA : OWN_FORWARD, a, x, site->in[1], y);
-  g.transforms = own_transforms_of(m, g.dtype);
-  g.tiles = own_tiles_of(m, x, y, g.turned ? (int64_t[]){2 - a->padding[0], 2 - a->padding[1]} : a->padding);
+  g.transforms = own_transforms_of(m, a->stride[0], g.dtype);
+  g.tiles =
+      own_tiles_of(m, a->stride[0], x, y, g.turned ? (int64_t[]){2 - a->padding[0], 2 - a->padding[1]} : a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
   int64_t words = g.dtype == RT_BF16 ? 2 : 1;
   g.k = own_parts(g.in, words);
   g.row = own_up(g.k, g.lanes);
   if (g.row * 4 % 1024 == 0) g.row += g.lanes; /* powers of two collide in the caches */
-  g.by = own_blocks_of(g.tiles.n, g.transforms.planes * 4 * (g.row + g.columns), g.tile_rows, 16,
+  g.by = own_blocks_of(g.tiles.n, 4 * (g.transforms.planes * g.row + g.transforms.sums * g.columns), g.tile_rows, 16,
                        own_parts(g.out, g.columns));
   g.plane = g.by.block * g.row + g.lanes;
   g.result_plane = g.by.block * g.columns + g.lanes;
-  g.slot_bytes = own_up(4 * (g.transforms.planes * (g.plane + g.result_plane) + own_up(g.in, g.lanes)), 64);
+  g.slot_bytes =
+      own_up(4 * (g.transforms.planes * g.plane + g.transforms.sums * g.result_plane + own_up(g.in, g.lanes)), 64);
   return g;
 }
 
@@ -74,7 +77,7 @@ static rt_status pack(void *state, const rt_tensor *in, void *out) {
 }
 
 static uint64_t form(const winograd *g) {
-  const int64_t what[] = {'W', g->transforms.m, g->dtype, g->turned, g->in, g->out, g->columns};
+  const int64_t what[] = {'W', g->transforms.m, g->transforms.planes, g->dtype, g->turned, g->in, g->out, g->columns};
   return rt_hash(RT_HASH_EMPTY, what, sizeof what) | 1;
 }
 
@@ -104,11 +107,12 @@ static void multiply(const job *j, int64_t panel, int64_t n, const uint32_t *v, 
   int64_t left = g->out - panel * g->columns;
   int columns = left < g->columns ? (int)left : g->columns;
   for (int p = 0; p < g->transforms.planes; p++) {
+    own_product to = g->transforms.product ? g->transforms.product[p] : (own_product){(int8_t)p, false};
     const uint32_t *w = (const uint32_t *)j->w + (p * g->by.panels + panel) * g->k * g->columns;
     for (int64_t i = 0; i < n; i += g->tile_rows)
       g->simd->product[g->dtype](n - i < g->tile_rows ? (int)(n - i) : g->tile_rows, columns, g->k,
                                  v + p * g->plane + i * g->row, g->row, 1, w, g->columns,
-                                 m + p * g->result_plane + i * g->columns, g->columns, false);
+                                 m + to.sum * g->result_plane + i * g->columns, g->columns, to.add);
   }
 }
 
@@ -132,7 +136,7 @@ static void run_slots(void *p, int64_t begin, int64_t end) {
   const winograd *g = j->g;
   for (int64_t slot = begin; slot < end; slot++) {
     uint32_t *v = (uint32_t *)(j->workspace + slot * g->slot_bytes);
-    float *m = (float *)(v + g->transforms.planes * g->plane), *zero = m + g->transforms.planes * g->result_plane;
+    float *m = (float *)(v + g->transforms.planes * g->plane), *zero = m + g->transforms.sums * g->result_plane;
     memset(zero, 0, (size_t)g->in * sizeof *zero);
     for (int64_t task = own_task_of_slot(&g->by, slot); task < own_task_of_slot(&g->by, slot + 1); task++) {
       own_task t = own_task_at(&g->by, task);

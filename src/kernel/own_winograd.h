@@ -1,5 +1,5 @@
-/* What the Winograd kernels share: images cut into tiles of m×m results, each made of (m + 2)×(m + 2) pixels, and the
- * choice of m. */
+/* What the Winograd kernels share: images cut into tiles of m×m results, each made of (m + 2)×(m + 2) pixels (5×5 with a
+ * stride of 2), and the choice of m. */
 #ifndef RT_KERNEL_OWN_WINOGRAD_H
 #define RT_KERNEL_OWN_WINOGRAD_H
 
@@ -12,9 +12,17 @@ static inline int64_t own_parts(int64_t n, int64_t of) { return (n + of - 1) / o
 
 typedef enum own_direction { OWN_FORWARD, OWN_BY_DATA, OWN_BY_WEIGHT } own_direction;
 
-/* The transforms of one tile size and dtype; see simd.def. */
+/* A plane of transformed pixels times one of weights is part of a sum. */
+typedef struct own_product {
+  int8_t sum;
+  bool add; /* to what earlier products left there */
+} own_product;
+
+/* The transforms of one tile size, stride and dtype; see simd.def. */
 typedef struct own_transforms {
-  int m, side, planes; /* side = m + 2, planes = side² */
+  int m, side, planes; /* side² = planes */
+  int sums;
+  const own_product *product; /* of each plane; NULL: each is a sum */
   void (*input)(const void *const *pixel, int64_t c, void *v, int64_t plane);
   void (*output)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias,
                  const void *const *residual, bool relu);
@@ -25,17 +33,17 @@ typedef struct own_transforms {
   void (*weight_gradient)(const float *u, int64_t plane, int64_t n, float *w);
 } own_transforms;
 
-own_transforms own_transforms_of(int m, rt_dtype dtype);
+own_transforms own_transforms_of(int m, int64_t stride, rt_dtype dtype);
 
 typedef struct own_tiles {
-  int m;
+  int m, side, step;    /* results, pixels; pixels from tile to tile */
   int64_t h, w, oh, ow; /* of an image and of its result */
   int64_t top, left;    /* padding */
   int64_t down, across; /* tiles of an image */
   int64_t images, n;    /* n: tiles of all */
 } own_tiles;
 
-own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t padding[2]);
+own_tiles own_tiles_of(int m, int64_t stride, const rt_type *x, const rt_type *y, const int64_t padding[2]);
 
 typedef struct own_place {
   int64_t image, row, column;

@@ -27,7 +27,7 @@ static winograd winograd_of(const rt_site *site) {
   int lanes;
   g.attr = *a;
   for (int i = 0; i < TAPS; i++) g.multiplier[i] = (int16_t)a->multiplier.v[i];
-  g.tiles = own_tiles_of(2, site->in[0], site->out, a->padding);
+  g.tiles = own_tiles_of(2, 1, site->in[0], site->out, a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &lanes);
   g.k = own_parts(g.in, 4);
   g.row = own_up(g.in, 64);

@@ -3,10 +3,26 @@
 
 #include <stdio.h>
 
-own_transforms own_transforms_of(int m, rt_dtype dtype) {
+/* Of 5×5 planes rows and columns 0 and 1 make the first of three, 2 the second, 3 and 4 the third. */
+static const own_product strided[25] = {
+    {0, false}, {0, true},  {1, false}, {2, false}, {2, true},  {0, true}, {0, true},  {1, true}, {2, true},
+    {2, true},  {3, false}, {3, true},  {4, false}, {5, false}, {5, true}, {6, false}, {6, true}, {7, false},
+    {8, false}, {8, true},  {6, true},  {6, true},  {7, true},  {8, true}, {8, true},
+};
+
+own_transforms own_transforms_of(int m, int64_t stride, rt_dtype dtype) {
   const rt_simd *s = rt_simd_get();
-  own_transforms t = {.m = m, .side = m + 2, .planes = (m + 2) * (m + 2)};
-  if (m == 4) {
+  own_transforms t = {.m = m, .side = m + 2, .planes = (m + 2) * (m + 2), .sums = (m + 2) * (m + 2)};
+  if (stride == 2) {
+    t.side = 5;
+    t.planes = 25;
+    t.sums = 9;
+    t.product = strided;
+    t.input = s->winograd_strided_input[dtype];
+    t.output = s->winograd_strided_output[dtype];
+    t.filter[RT_F32] = s->winograd_strided_filter[RT_F32];
+    t.filter[RT_BF16] = s->winograd_strided_filter[RT_BF16];
+  } else if (m == 4) {
     t.input = s->winograd4_input;
     t.output = s->winograd4_output;
     t.filter[RT_F32] = s->winograd4_filter;
@@ -25,9 +41,14 @@ own_transforms own_transforms_of(int m, rt_dtype dtype) {
   return t;
 }
 
-own_tiles own_tiles_of(int m, const rt_type *x, const rt_type *y, const int64_t padding[2]) {
-  own_tiles t = {
-      .m = m, .h = x->dim[2], .w = x->dim[3], .oh = y->dim[2], .ow = y->dim[3], .top = padding[0], .left = padding[1]};
+own_tiles own_tiles_of(int m, int64_t stride, const rt_type *x, const rt_type *y, const int64_t padding[2]) {
+  own_tiles t = {.m = m, .side = (m - 1) * (int)stride + 3, .step = m * (int)stride};
+  t.h = x->dim[2];
+  t.w = x->dim[3];
+  t.oh = y->dim[2];
+  t.ow = y->dim[3];
+  t.top = padding[0];
+  t.left = padding[1];
   t.down = (t.oh + m - 1) / m;
   t.across = (t.ow + m - 1) / m;
   t.images = x->dim[0];
@@ -66,8 +87,8 @@ void own_place_next(const own_tiles *t, own_place *tile) {
 
 void own_tile_input(const own_tiles *t, const own_place *tile, const void *x, int64_t bytes, const void *outside,
                     const void **pixel) {
-  pixels((const char *)x + tile->image * t->h * t->w * bytes, bytes, t->h, t->w, tile->row * t->m - t->top,
-         tile->column * t->m - t->left, t->m + 2, outside, pixel);
+  pixels((const char *)x + tile->image * t->h * t->w * bytes, bytes, t->h, t->w, tile->row * t->step - t->top,
+         tile->column * t->step - t->left, t->side, outside, pixel);
 }
 
 void own_tile_output(const own_tiles *t, const own_place *tile, const void *y, int64_t bytes, const void *outside,
@@ -111,9 +132,11 @@ own_task own_task_at(const own_blocks *b, int64_t task) {
 
 /* Measured by scripts/bench kernels on Zen 4, with AVX-512 and limited to AVX2; the first row that fits is taken. On AMX,
  * products in bf16 are so fast that transforms can't pay (not measured: no such CPU was at hand). In bf16, tiles of 4×4
- * would cost 3 to 4 times a direct kernel's error. */
+ * would cost 3 to 4 times a direct kernel's error. On AVX2 weights of a stride of 2 that leave the second cache lose (1.3
+ * to 2.4 times). */
 typedef struct choice {
   own_direction direction;
+  int stride;
   rt_dtype dtype;
   rt_isa least, most;
   int64_t channels; /* in and out, at least: with fewer, transforms are what is done */
@@ -121,15 +144,17 @@ typedef struct choice {
 } choice;
 
 static const choice choices[] = {
-    {OWN_FORWARD, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
-    {OWN_BY_DATA, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
-    {OWN_BY_WEIGHT, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
-    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
-    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
-    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 4},
-    {OWN_FORWARD, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
-    {OWN_BY_DATA, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
-    {OWN_BY_WEIGHT, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_FORWARD, 1, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_BY_DATA, 1, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_BY_WEIGHT, 1, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_FORWARD, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
+    {OWN_BY_DATA, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 16, 4},
+    {OWN_BY_WEIGHT, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 4},
+    {OWN_FORWARD, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_BY_DATA, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_BY_WEIGHT, 1, RT_F32, RT_ISA_AVX2, RT_ISA_AMX, 24, 2},
+    {OWN_FORWARD, 2, RT_BF16, RT_ISA_AVX512_BF16, RT_ISA_AVX512_BF16, 24, 2},
+    {OWN_FORWARD, 2, RT_F32, RT_ISA_AVX512, RT_ISA_AMX, 24, 2},
 };
 
 /* With fewer tiles than this for the channels, reading the weights is what takes the time, and transformed ones are more. */
@@ -137,7 +162,7 @@ enum { CHANNELS_PER_TILE = 64 };
 
 static bool applies(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y) {
   for (int i = 0; i < 2; i++)
-    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->padding[i] > 2 || w->dim[2 + i] != 3) return false;
+    if (a->stride[i] != a->stride[0] || a->dilation[i] != 1 || a->padding[i] > 2 || w->dim[2 + i] != 3) return false;
   return a->groups == 1 && x->dtype == y->dtype && own_channels_innermost(x) && own_channels_innermost(y) &&
          w->layout == RT_ROW_MAJOR;
 }
@@ -149,8 +174,9 @@ int own_winograd_choice(own_direction direction, const rt_conv2d_attr *a, const 
   int64_t channels = w->dim[0] < w->dim[1] ? w->dim[0] : w->dim[1], most = w->dim[0] + w->dim[1] - channels;
   for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
     const choice *c = &choices[i];
-    if (c->direction == direction && c->dtype == x->dtype && isa >= c->least && isa <= c->most &&
-        channels >= c->channels && own_tiles_of(c->m, x, y, a->padding).n * CHANNELS_PER_TILE >= most)
+    if (c->direction == direction && c->stride == a->stride[0] && c->dtype == x->dtype && isa >= c->least &&
+        isa <= c->most && channels >= c->channels &&
+        own_tiles_of(c->m, c->stride, x, y, a->padding).n * CHANNELS_PER_TILE >= most)
       return c->m;
   }
   return 0;

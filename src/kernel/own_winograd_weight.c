@@ -30,8 +30,8 @@ static winograd winograd_of(const rt_site *site) {
   winograd g = {.simd = rt_simd_get(), .dtype = x->dtype, .in = x->dim[1], .out = dy->dim[1]};
   int threads = rt_threads();
   int64_t l2 = rt_cpu_get()->l2;
-  g.transforms = own_transforms_of(own_winograd_choice(OWN_BY_WEIGHT, a, x, site->out, dy), g.dtype);
-  g.tiles = own_tiles_of(g.transforms.m, x, dy, a->padding);
+  g.transforms = own_transforms_of(own_winograd_choice(OWN_BY_WEIGHT, a, x, site->out, dy), 1, g.dtype);
+  g.tiles = own_tiles_of(g.transforms.m, 1, x, dy, a->padding);
   g.simd->product_shape(&g.tile_rows, &g.columns, &g.lanes);
   g.in_row = own_up(g.in, g.lanes);
   g.out_row = own_up(g.out, g.lanes);

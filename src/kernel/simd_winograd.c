@@ -5,6 +5,9 @@
  *      0  1  1  0        ½  ½  ½         0 1 −1 −1        ½  ½         0 1 −1  0
  *      0 −1  1  0        ½ −½  ½                          ½ −½         0 1  1 −1
  *      0  1  0 −1        0  0  1                          0  1
+ * With a stride of 2, phases: along one axis y0 = w0 d0 + w1 d1 + w2 d2 and y1 = w0 d2 + w1 d3 + w2 d4 are
+ *   y0 = [(d0 − d2) w0 + d1 w1] + [d2 (w0 + w2)],  y1 = [d2 (w0 + w2)] + [d3 w1 + (d4 − d2) w2]
+ * 5 products for 6, in both axes 25 for 36, summed to 3×3 brackets before anything is transformed back.
  * Transforms and sums are f32; what is multiplied is rounded to the dtype. Pixels outside of the image point to zeros. */
 #include "kernel/simd_vec.h"
 
@@ -38,17 +41,37 @@ INLINE void input_tile(const bool bf16, const int first, const int last, const v
   }
 }
 
+/* The 25 planes of a stride of 2. */
+INLINE void strided_tile(const bool bf16, const void *const *pixel, int64_t c, int64_t n, vec d[25]) {
+#pragma GCC unroll 25
+  for (int i = 0; i < 25; i++) d[i] = pixel_at(bf16, pixel[i], c, n);
+#pragma GCC unroll 5
+  for (int j = 0; j < 5; j++) {
+    d[j] -= d[10 + j];
+    d[20 + j] -= d[10 + j];
+  }
+#pragma GCC unroll 5
+  for (int i = 0; i < 25; i += 5) {
+    d[i] -= d[i + 2];
+    d[i + 4] -= d[i + 2];
+  }
+}
+
 /* ---- forward: words along the channels ---- */
 
 /* A row of V is whole vectors of words; what is past the channels is 0. */
-INLINE void input(const bool bf16, const void *const *pixel, int64_t c, void *v, int64_t plane) {
+INLINE void input(const bool bf16, const bool strided, const void *const *pixel, int64_t c, void *v, int64_t plane) {
   int64_t vectors = bf16 ? (c + 2 * LANES - 1) / (2 * LANES) * 2 : (c + LANES - 1) / LANES;
   for (int64_t i = 0; i < vectors; i++) {
-    vec t[16];
+    vec t[25];
+    const int planes = strided ? 25 : 16;
     int64_t left = c - i * LANES;
-    input_tile(bf16, 0, 4, pixel, i * LANES, left < 0 ? 0 : left, t);
-#pragma GCC unroll 16
-    for (int j = 0; j < 16; j++) {
+    if (strided)
+      strided_tile(bf16, pixel, i * LANES, left < 0 ? 0 : left, t);
+    else
+      input_tile(bf16, 0, 4, pixel, i * LANES, left < 0 ? 0 : left, t);
+#pragma GCC unroll 25
+    for (int j = 0; j < planes; j++) {
       if (bf16)
         bf16_store((uint16_t *)v + 2 * j * plane + i * LANES, t[j]);
       else
@@ -70,25 +93,48 @@ INLINE void put(const bool bf16, void *y, int64_t c, vec v, int64_t n) {
   }
 }
 
-INLINE void output(const bool bf16, const float *m, int64_t plane, int64_t c, void *const *y, const float *bias,
-                   const void *const *residual, bool relu) {
-  for (int64_t i = 0; i < c; i += LANES) {
-    vec t[8], r[4], b = {0};
+INLINE void output_tile(const float *m, int64_t plane, vec r[4]) {
+  vec t[8];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-      vec m0 = f32_load(m + j * plane + i), m1 = f32_load(m + (4 + j) * plane + i),
-          m2 = f32_load(m + (8 + j) * plane + i), m3 = f32_load(m + (12 + j) * plane + i);
-      t[j] = m0 + m1 + m2;
-      t[4 + j] = m1 - m2 - m3;
-    }
+  for (int j = 0; j < 4; j++) {
+    vec m0 = f32_load(m + j * plane), m1 = f32_load(m + (4 + j) * plane), m2 = f32_load(m + (8 + j) * plane),
+        m3 = f32_load(m + (12 + j) * plane);
+    t[j] = m0 + m1 + m2;
+    t[4 + j] = m1 - m2 - m3;
+  }
+  r[0] = t[0] + t[1] + t[2];
+  r[1] = t[1] - t[2] - t[3];
+  r[2] = t[4] + t[5] + t[6];
+  r[3] = t[5] - t[6] - t[7];
+}
+
+INLINE void strided_output_tile(const float *m, int64_t plane, vec r[4]) {
+  vec t[6];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; j++) {
+    vec m1 = f32_load(m + (3 + j) * plane);
+    t[j] = f32_load(m + j * plane) + m1;
+    t[3 + j] = m1 + f32_load(m + (6 + j) * plane);
+  }
+  r[0] = t[0] + t[1];
+  r[1] = t[1] + t[2];
+  r[2] = t[3] + t[4];
+  r[3] = t[4] + t[5];
+}
+
+INLINE void output(const bool bf16, const bool strided, const float *m, int64_t plane, int64_t c, void *const *y,
+                   const float *bias, const void *const *residual, bool relu) {
+  for (int64_t i = 0; i < c; i += LANES) {
+    vec r[4], b = {0};
+    if (strided)
+      strided_output_tile(m + i, plane, r);
+    else
+      output_tile(m + i, plane, r);
     if (bias) b = c - i >= LANES ? f32_load(bias + i) : f32_load_some(bias + i, c - i);
-    r[0] = t[0] + t[1] + t[2] + b;
-    r[1] = t[1] - t[2] - t[3] + b;
-    r[2] = t[4] + t[5] + t[6] + b;
-    r[3] = t[5] - t[6] - t[7] + b;
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
       if (!y[j]) continue;
+      r[j] += b;
       if (residual) r[j] += pixel_at(bf16, residual[j], i, c - i);
       put(bf16, y[j], i, relu ? rectified(r[j]) : r[j], c - i);
     }
@@ -116,6 +162,24 @@ INLINE void filter_tile(const vec w[9], vec out[16]) {
   }
 }
 
+INLINE void strided_filter_tile(const vec w[9], vec out[25]) {
+  vec t[15];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; j++) {
+    t[j] = w[j];
+    t[3 + j] = t[9 + j] = w[3 + j];
+    t[6 + j] = w[j] + w[6 + j];
+    t[12 + j] = w[6 + j];
+  }
+#pragma GCC unroll 5
+  for (int i = 0; i < 5; i++) {
+    out[5 * i] = t[3 * i];
+    out[5 * i + 1] = out[5 * i + 3] = t[3 * i + 1];
+    out[5 * i + 2] = t[3 * i] + t[3 * i + 2];
+    out[5 * i + 4] = t[3 * i + 2];
+  }
+}
+
 INLINE void filter_taps(const bool bf16, const void *w, int64_t stride, bool turned, int64_t n, vec taps[9]) {
   float t[9][LANES] = {0};
   for (int64_t i = 0; i < n; i++)
@@ -128,17 +192,24 @@ INLINE void filter_taps(const bool bf16, const void *w, int64_t stride, bool tur
 
 /* LANES columns of the weights' words for one step of k: element (k, column i, tap) is at w[k·step + i·stride + tap].
  * `pairs`: words of two bf16, from k and k + 1 (missing where `single`). */
-INLINE void filter(const bool bf16, const void *w, int64_t step, int64_t stride, bool turned, int64_t n, bool pairs,
-                   bool single, void *out, int64_t plane) {
-  vec taps[9], low[16], high[16] = {{0}};
+INLINE void filter(const bool bf16, const bool strided, const void *w, int64_t step, int64_t stride, bool turned,
+                   int64_t n, bool pairs, bool single, void *out, int64_t plane) {
+  vec taps[9], low[25], high[25] = {{0}};
+  const int planes = strided ? 25 : 16;
   filter_taps(bf16, w, stride, turned, n, taps);
-  filter_tile(taps, low);
+  if (strided)
+    strided_filter_tile(taps, low);
+  else
+    filter_tile(taps, low);
   if (pairs && !single) {
     filter_taps(bf16, (const char *)w + step * (bf16 ? 2 : 4), stride, turned, n, taps);
-    filter_tile(taps, high);
+    if (strided)
+      strided_filter_tile(taps, high);
+    else
+      filter_tile(taps, high);
   }
-#pragma GCC unroll 16
-  for (int j = 0; j < 16; j++) {
+#pragma GCC unroll 25
+  for (int j = 0; j < planes; j++) {
     if (pairs)
       words_store((uint32_t *)out + j * plane, words_zip(low[j], high[j]));
     else
@@ -237,18 +308,24 @@ void RT_NAME(winograd2_weight_gradient)(const float *u, int64_t plane, int64_t n
   }
 }
 
-#define TRANSFORMS(dtype, bf16) \
-  void RT_NAME(winograd2_input_##dtype)(const void *const *pixel, int64_t c, void *v, int64_t plane) { \
-    input(bf16, pixel, c, v, plane); \
+#define FORWARD(name, dtype, bf16, strided) \
+  void RT_NAME(name##_input_##dtype)(const void *const *pixel, int64_t c, void *v, int64_t plane) { \
+    input(bf16, strided, pixel, c, v, plane); \
   } \
-  void RT_NAME(winograd2_output_##dtype)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias, \
-                                         const void *const *residual, bool relu) { \
-    output(bf16, m, plane, c, y, bias, residual, relu); \
+  void RT_NAME(name##_output_##dtype)(const float *m, int64_t plane, int64_t c, void *const *y, const float *bias, \
+                                      const void *const *residual, bool relu) { \
+    output(bf16, strided, m, plane, c, y, bias, residual, relu); \
   } \
-  void RT_NAME(winograd2_filter_##dtype)(const void *w, int64_t step, int64_t stride, bool turned, int64_t n, \
-                                         bool pairs, bool single, void *out, int64_t plane) { \
-    filter(bf16, w, step, stride, turned, n, pairs, single, out, plane); \
-  } \
+  void RT_NAME(name##_filter_##dtype)(const void *w, int64_t step, int64_t stride, bool turned, int64_t n, bool pairs, \
+                                      bool single, void *out, int64_t plane) { \
+    filter(bf16, strided, w, step, stride, turned, n, pairs, single, out, plane); \
+  }
+FORWARD(winograd2, f32, false, false)
+FORWARD(winograd2, bf16, true, false)
+FORWARD(winograd_strided, f32, false, true)
+FORWARD(winograd_strided, bf16, true, true)
+
+#define BY_WEIGHT(dtype, bf16) \
   void RT_NAME(winograd2_image_##dtype)(const void *const *pixel, int row, int64_t c, void *v, int64_t plane, \
                                         int64_t width, int64_t panel) { \
     BY_ROWS(IMAGE_##dtype) \
@@ -260,5 +337,5 @@ void RT_NAME(winograd2_weight_gradient)(const float *u, int64_t plane, int64_t n
 #define IMAGE_bf16(first, last) image_rows(true, first, last, pixel, c, v, plane, width, panel)
 #define GRADIENT_f32(first, last) gradient_rows(false, first, last, pixel, c, v, plane)
 #define GRADIENT_bf16(first, last) gradient_rows(true, first, last, pixel, c, v, plane)
-TRANSFORMS(f32, false)
-TRANSFORMS(bf16, true)
+BY_WEIGHT(f32, false)
+BY_WEIGHT(bf16, true)

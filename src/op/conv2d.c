@@ -340,6 +340,8 @@ static const char *const cases[] = {
     "x[3,32,5,8]! x[24,32,3,3]! f[24]! ; padding=2",
     "x[2,48,6,7]! x[33,48,3,3]! ; padding=0,1 activation=relu",
     "x[9,26,2,1]! x[130,26,3,3]! ; padding=1",
+    "x[2,24,9,7]! x[70,24,3,3]! f[70]! x[2,70,5,4]! ; stride=2 padding=1 activation=relu",
+    "x[3,41,8,10]! x[25,41,3,3]! ; stride=2 padding=0,2",
     NULL,
 };
 
