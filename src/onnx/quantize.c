@@ -123,9 +123,9 @@ static const rt_var *number_of(const rt_onnx_export *e, const char *node, const 
   return v && v->data ? v : NULL;
 }
 
-/* Where a value in u8 has its grid from: the node that quantized it, or the product that made it. A product's is in the store;
- * where it has another node's name (relu6 is the end of its grid), its zero point is 0 and its scale is in what multiplies the
- * sums, weight_scale·(sx/sy). */
+/* Where a value in u8 has its grid from: the node that quantized it, or the product that made it. A product's scale is in what
+ * multiplies its sums, weight_scale·(sx/sy), and its grid is in the store; but where that is another, its end is a relu6 with a grid of
+ * its own, whose zero point is 0. */
 static bool grid_of_value(rt_onnx_export *e, const rt_value *v, grid *out) {
   const rt_node *n = v->node;
   while (n && (n->op->moves || n->op == RT_OP(pad))) n = n->in[0]->node;
@@ -136,15 +136,14 @@ static bool grid_of_value(rt_onnx_export *e, const rt_value *v, grid *out) {
     return true;
   }
   const rt_var *scale = number_of(e, n->name, "out_scale"), *zero = number_of(e, n->name, "out_zero_point");
-  if (scale && zero) {
-    *out = (grid){(double)*(const float *)scale->data, *(const int32_t *)zero->data};
-    return true;
-  }
   const rt_node *factor = n->n_in > 2 && n->in[2] ? n->in[2]->node : NULL;
+  bool stored = scale && zero;
+  if (stored) *out = (grid){(double)*(const float *)scale->data, *(const int32_t *)zero->data};
   grid x;
   if (!factor || factor->n_in != 2 || factor->in[1]->kind != RT_VALUE_CONSTANT || !grid_of_value(e, n->in[0], &x))
-    return false;
-  *out = (grid){x.scale / (double)*(const float *)factor->in[1]->data, 0};
+    return stored;
+  double by_factor = x.scale / (double)*(const float *)factor->in[1]->data;
+  if (!stored || fabs(by_factor - out->scale) > 1e-5 * out->scale) *out = (grid){by_factor, 0};
   return true;
 }
 

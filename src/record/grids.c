@@ -1,6 +1,6 @@
 /* An int8 network that came as a graph with its grids in it, quantize and dequantize around products of integer weights (QDQ), as
  * the float network and the record that it amounts to, and that lowered. A rounding that no int8 node reads is left out: its
- * value is computed as exactly as it can be. */
+ * value is computed as exactly as it can be, but ends where the grid does, which may be all that a file has of a relu. */
 #include "base/alloc.h"
 #include "op/op.h"
 #include "pass/pass.h"
@@ -60,6 +60,25 @@ typedef struct dropping {
   bool narrow;
 } dropping;
 
+static bool is_positive(const rt_value *x) {
+  const rt_node *n = x->node;
+  if (!n) return false;
+  return n->op == RT_OP(relu) || n->op == RT_OP(relu6) ||
+         (n->op == RT_OP(conv2d) && ((const rt_conv2d_attr *)n->attr)->activation == RT_ACTIVATION_RELU);
+}
+
+/* x from level 0 to level `high`. */
+static rt_value *ended(rt_graph *g, const char *name, rt_value *x, const rt_quantize_attr *a, int high) {
+  static const rt_unary_attr plain;
+  double low = a->scale * (double)-a->zero_point, most = a->scale * (double)(high - a->zero_point);
+  bool positive = x && is_positive(x);
+  if (a->zero_point > 0)
+    x = rt_emit(g, RT_OP(maximum), name, NULL, 2, x, rt_scalar(g, low));
+  else if (!positive)
+    x = rt_emit(g, RT_OP(relu), name, &plain, 1, x);
+  return rt_emit(g, RT_OP(minimum), name, NULL, 2, x, rt_scalar(g, most));
+}
+
 static bool drop(rt_pass *pass, const rt_node *node) {
   const dropping *d = pass->state;
   const rt_node *q = node->in[0]->node;
@@ -72,7 +91,10 @@ static bool drop(rt_pass *pass, const rt_node *node) {
     }
   }
   if (node->op != RT_OP(dequantize) || !q || q->op != RT_OP(quantize) || d->int8[node->out[0]->id]) return false;
-  rt_rewrite_set(&pass->rw, node->out[0], rt_rewrite_value(&pass->rw, q->in[0]));
+  const rt_quantize_attr *a = q->attr, *b = node->attr;
+  if (a->scale != b->scale || a->zero_point != b->zero_point) return false;
+  rt_value *x = rt_rewrite_value(&pass->rw, q->in[0]);
+  rt_rewrite_set(&pass->rw, node->out[0], ended(pass->rw.to, q->name, x, a, d->narrow ? 127 : 255));
   return true;
 }
 
@@ -114,7 +136,7 @@ static rt_status drop_unread(rt_graph **g, bool *narrow) {
 typedef struct grid {
   const rt_value *value; /* of the float network */
   double scale;
-  int zero_point;
+  int zero_point, of_file; /* here and there: levels below 0 are of no use behind a relu, which our products end at level 0 */
 } grid;
 
 typedef struct product {
@@ -143,8 +165,9 @@ static bool strip_quantize(stripping *t, const rt_node *q) {
   if (!x) return false;
   int i = 0;
   while (i < t->n_grids && t->grid[i].value != x) i++;
-  if (i < t->n_grids && (t->grid[i].scale != a->scale || t->grid[i].zero_point != a->zero_point)) return false;
-  if (i == t->n_grids) t->grid[t->n_grids++] = (grid){x, a->scale, (int)a->zero_point};
+  if (i < t->n_grids && (t->grid[i].scale != a->scale || t->grid[i].of_file != a->zero_point)) return false;
+  int zero = (int)a->zero_point;
+  if (i == t->n_grids) t->grid[t->n_grids++] = (grid){x, a->scale, is_positive(x) ? 0 : zero, zero};
   t->twin[q->out[0]->id] = x;
   return true;
 }
@@ -153,7 +176,7 @@ static bool strip_dequantize(stripping *t, const rt_node *node) {
   const rt_quantize_attr *a = node->attr;
   rt_value *x = t->twin[node->in[0]->id];
   const grid *g = x ? grid_of(t, x) : NULL;
-  if (!g || g->scale != a->scale || g->zero_point != a->zero_point) return false;
+  if (!g || g->scale != a->scale || g->of_file != a->zero_point) return false;
   rt_rewrite_set(&t->rw, node->out[0], x);
   return true;
 }
@@ -167,7 +190,7 @@ static bool strip_move(stripping *t, const rt_node *node) {
   if (!g || node->op->moves != node->op) return false;
   if (node->op == RT_OP(pad)) {
     pad = *(const rt_pad_attr *)attr;
-    if (pad.value != g->zero_point) return false;
+    if (pad.value != g->of_file) return false;
     pad.value = 0;
     attr = &pad;
   }
@@ -176,7 +199,7 @@ static bool strip_move(stripping *t, const rt_node *node) {
   in[0] = x;
   rt_value *y = rt_graph_add(t->rw.to, node->op, node->name, in, node->n_in, attr);
   t->twin[node->out[0]->id] = y;
-  if (y) t->grid[t->n_grids++] = (grid){y, g->scale, g->zero_point};
+  if (y) t->grid[t->n_grids++] = (grid){y, g->scale, g->zero_point, g->of_file};
   return true;
 }
 
@@ -202,7 +225,7 @@ static rt_status copy_node(stripping *t, const rt_node *node) {
   for (int i = 0; i < node->n_in; i++) {
     rt_value *twin = node->in[i] && !in[i] ? t->twin[node->in[i]->id] : NULL;
     const grid *g = twin ? grid_of(t, twin) : NULL;
-    rt_quantize_attr attr = {.scale = g ? g->scale : 1, .zero_point = g ? g->zero_point : 0, .high = 255};
+    rt_quantize_attr attr = {.scale = g ? g->scale : 1, .zero_point = g ? g->of_file : 0, .high = 255};
     if (twin) in[i] = rt_emit(t->rw.to, RT_OP(quantize), node->name, &attr, 1, twin);
   }
   rt_node *now = rt_rewrite_emit(&t->rw, node, in);
