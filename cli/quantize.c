@@ -41,20 +41,33 @@ static void print_layers(const cJSON *o) {
   cJSON_ArrayForEach(layer, cJSON_GetObjectItem(o, "layers")) analyzed =
       analyzed || cJSON_HasObjectItem(layer, "weight_sqnr");
   printf("%-28s %-18s %-5s %-12s %10s %5s", "layer", "op", "in", "weights", "scale", "zero");
-  if (analyzed) printf(" %9s %9s %9s %8s %8s", "weight dB", "output dB", "alone dB", "fp32 ms", "int8 ms");
-  printf("  why not int8\n");
+  if (analyzed) printf(" %9s %9s %9s %6s %8s %8s", "weight dB", "output dB", "alone dB", "steps", "fp32 ms", "int8 ms");
+  printf("  why\n");
   cJSON_ArrayForEach(layer, cJSON_GetObjectItem(o, "layers")) {
     printf("%-28s %-18s %-5s %-12s", text_of(layer, "node"), text_of(layer, "op"), text_of(layer, "precision"),
            text_of(layer, "weights"));
     number_of(layer, "scale") > 0 ? printf(" %10.3g %5.0f", number_of(layer, "scale"), number_of(layer, "zero_point"))
                                   : printf(" %10s %5s", "", "");
     if (cJSON_HasObjectItem(layer, "weight_sqnr"))
-      printf(" %9.1f %9.1f %9.1f %8.4f %8.4f", number_of(layer, "weight_sqnr"), number_of(layer, "output_sqnr"),
-             number_of(layer, "alone_sqnr"), number_of(layer, "float_ms"), number_of(layer, "int8_ms"));
+      printf(" %9.1f %9.1f %9.1f %6.2g %8.4f %8.4f", number_of(layer, "weight_sqnr"), number_of(layer, "output_sqnr"),
+             number_of(layer, "alone_sqnr"), number_of(layer, "steps"), number_of(layer, "float_ms"),
+             number_of(layer, "int8_ms"));
     else if (analyzed)
-      printf(" %9s %9s %9s %8s %8s", "", "", "", "", "");
-    printf("  %s\n", text_of(layer, "why"));
+      printf(" %9s %9s %9s %6s %8s %8s", "", "", "", "", "", "");
+    printf("  %s%s\n", text_of(layer, "why"), text_of(layer, "winograd_why"));
   }
+}
+
+/* Of the levels that a layer's results are away from its fake-quantized twin's. */
+static void print_twin(const cJSON *o) {
+  const cJSON *layer;
+  double most = -1;
+  cJSON_ArrayForEach(layer, cJSON_GetObjectItem(o, "layers")) {
+    if (cJSON_HasObjectItem(layer, "steps") && number_of(layer, "steps") > most) most = number_of(layer, "steps");
+  }
+  if (most >= 0)
+    printf("; given the same levels, no layer differs from its fake-quantized twin by more than %.2g", most);
+  if (number_of(o, "agree_twin") > 0) printf("; both networks say the same of %.0f", number_of(o, "agree_twin"));
 }
 
 static void print_result(const cJSON *o) {
@@ -67,6 +80,7 @@ static void print_result(const cJSON *o) {
     printf("; %.0f of %.0f test images are right, were %.0f in fp32 (%+.2f points); both say the same of %.0f",
            number_of(after, "correct"), number_of(after, "images"), number_of(before, "correct"),
            100 * (number_of(after, "top1") - number_of(before, "top1")), number_of(o, "agree"));
+  print_twin(o);
   printf("\n");
 }
 

@@ -227,6 +227,9 @@ struct rt_op {
   const rt_op
       *moves; /* the row, mostly this one, that does it to u8: elements of the first input come out as they went in, and
                        * a quantized tensor stays one. NULL: none */
+  const rt_op
+      *regrids; /* the row that does it to u8 of given grids, the result on a grid of its own: see rt_regrid_attr; this
+                         * row: it joins inputs that are on its result's grid. NULL: none */
   bool (*exact)(const void *attr); /* with these options the policy is RT_PRECISION_F32; NULL: never */
   double (*flops)(const rt_type *const *in, const rt_type *out, const void *attr); /* NULL: one per output element */
   const char *const *cases;  /* test cases, NULL-terminated; grammar in tests/table/cases.h */

@@ -36,7 +36,17 @@ static int64_t *lay_out(windows *w, int64_t *at) {
 }
 
 static bool adaptive(const rt_site *site) {
-  return site->op == RT_OP(adaptive_avg_pool2d) || site->op == RT_OP(adaptive_avg_pool2d_backward);
+  return site->op == RT_OP(adaptive_avg_pool2d) || site->op == RT_OP(adaptive_avg_pool2d_backward) ||
+         site->op == RT_OP(adaptive_avg_pool2d_int8);
+}
+
+static bool mean_int8(const rt_site *site) {
+  return site->op == RT_OP(avg_pool2d_int8) || site->op == RT_OP(adaptive_avg_pool2d_int8);
+}
+
+/* The window of a pool of levels stands behind their grids. */
+static const void *window_attr(const rt_site *site) {
+  return (const char *)site->attr + (mean_int8(site) ? sizeof(rt_regrid_attr) : 0);
 }
 
 static rt_status prepare_windows(rt_site *site, const rt_type *x, const rt_type *y) {
@@ -53,7 +63,7 @@ static rt_status prepare_windows(rt_site *site, const rt_type *x, const rt_type 
       if (adaptive(site))
         adaptive_window_of(i, w);
       else
-        window_of(site->attr, axis, i, w);
+        window_of(window_attr(site), axis, i, w);
     for (int64_t j = 0, first = 0, last = 0; j < w->size; j++) { /* begins and ends never fall */
       while (first < w->n && w->end[first] <= j) first++;
       while (last < w->n && w->begin[last] <= j) last++;
@@ -89,8 +99,9 @@ typedef struct job {
   int64_t c;
   const void *in;
   void *out;
-  int32_t *index;        /* max_pool2d: the maxima's places */
-  const int32_t *chosen; /* max_pool2d_backward: the same */
+  int32_t *index;               /* max_pool2d: the maxima's places */
+  const rt_regrid_attr *regrid; /* of means of levels */
+  const int32_t *chosen;        /* max_pool2d_backward: the same */
 } job;
 
 static job job_of(const rt_kernel_call *call) {
@@ -104,6 +115,13 @@ static job job_of(const rt_kernel_call *call) {
 
 /* ---- forward: one pixel of the output after the other ---- */
 
+static void mean_of_levels(const job *j, const uint8_t *x, int64_t rows, int64_t cols, int64_t count, uint8_t *y) {
+  const rt_regrid_attr *r = j->regrid;
+  rt_fake_grid to = {.zero = (float)r->zero_point, .high = (float)r->high};
+  j->simd->mean_window_u8(x, rows, cols, j->pool->w.size * j->c, j->c, (int32_t)(rows * cols * r->from[0]),
+                          (float)r->scale[0] / (float)count, &to, y);
+}
+
 static void forward(void *p, int64_t begin, int64_t end) {
   const job *j = p;
   const windows *h = &j->pool->h, *w = &j->pool->w;
@@ -112,7 +130,9 @@ static void forward(void *p, int64_t begin, int64_t end) {
     int64_t rows = h->end[a] - h->begin[a], cols = w->end[b] - w->begin[b], place = h->begin[a] * w->size + w->begin[b];
     const void *x = own_at(j->in, j->dtype, (n * h->size * w->size + place) * j->c);
     void *y = own_at(j->out, j->dtype, pixel * j->c);
-    if (j->dtype == RT_U8)
+    if (j->regrid)
+      mean_of_levels(j, x, rows, cols, h->count[a] * w->count[b], y);
+    else if (j->dtype == RT_U8)
       j->simd->max_window_u8(x, rows, cols, w->size * j->c, j->c, y);
     else if (j->index)
       j->simd->max_window[j->dtype](x, rows, cols, w->size * j->c, j->c, (int32_t)place, (int32_t)w->size, y,
@@ -126,6 +146,7 @@ static rt_status run_forward(const rt_kernel_call *call) {
   job j = job_of(call);
   int64_t pixels = rt_tensor_elements(call->out) / j.c, reads = rt_tensor_elements(call->in[0]) / pixels;
   if (call->site->n_out > 1) j.index = call->out[1].data;
+  if (mean_int8(call->site)) j.regrid = call->site->attr;
   rt_parallel_for(pixels, 1 + OWN_GRAIN / (j.c > reads ? j.c : reads), forward, &j);
   return RT_OK;
 }
@@ -175,6 +196,14 @@ const rt_kernel rt_kernel_max_pool2d = {"own_max_pool2d", RT_OP(max_pool2d), acc
                                         prepare_forward,  run_forward,       rt_free};
 const rt_kernel rt_kernel_max_pool2d_int8 = {
     "own_max_pool2d_int8", RT_OP(max_pool2d_int8), accepts_int8, prepare_forward, run_forward, rt_free};
+const rt_kernel rt_kernel_avg_pool2d_int8 = {
+    "own_avg_pool2d_int8", RT_OP(avg_pool2d_int8), accepts_int8, prepare_forward, run_forward, rt_free};
+const rt_kernel rt_kernel_adaptive_avg_pool2d_int8 = {"own_adaptive_avg_pool2d_int8",
+                                                      RT_OP(adaptive_avg_pool2d_int8),
+                                                      accepts_int8,
+                                                      prepare_forward,
+                                                      run_forward,
+                                                      rt_free};
 const rt_kernel rt_kernel_max_pool2d_backward = {"own_max_pool2d_backward",
                                                  RT_OP(max_pool2d_backward),
                                                  accepts_max_backward,

@@ -48,6 +48,38 @@ static rt_status run_flat(const rt_kernel_call *call, rt_body *body) {
   return RT_OK;
 }
 
+/* ---- levels of some grids to another ---- */
+
+typedef struct regrid_job {
+  const rt_simd *simd;
+  const uint8_t *a, *b;
+  uint8_t *out;
+  rt_fake_grid from[2], to;
+} regrid_job;
+
+static void regrid(void *p, int64_t begin, int64_t end) {
+  const regrid_job *j = p;
+  j->simd->regrid(j->a + begin, j->b ? j->b + begin : NULL, j->out + begin, end - begin, j->from, &j->to);
+}
+
+static rt_status run_regrid(const rt_kernel_call *call) {
+  const rt_regrid_attr *a = call->site->attr;
+  regrid_job j = {.simd = rt_simd_get(),
+                  .a = own_in(call, 0),
+                  .b = own_in(call, 1),
+                  .out = call->out->data,
+                  .to = {.zero = (float)a->zero_point, .high = (float)a->high}};
+  for (int i = 0; i < 2; i++) j.from[i] = (rt_fake_grid){.scale = (float)a->scale[i], .zero = (float)a->from[i]};
+  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, regrid, &j);
+  return RT_OK;
+}
+
+static bool accepts_regrid(const rt_site *site) {
+  for (int i = 0; i < site->n_in; i++)
+    if (!own_alike(site->in[i], site->out)) return false;
+  return true;
+}
+
 static rt_status run_quantize_by(const rt_kernel_call *call) {
   const rt_observe_attr *a = call->site->attr;
   job j = {.simd = rt_simd_get(),
@@ -225,6 +257,8 @@ static bool accepts_fake_weight(const rt_site *site) {
   return y->dtype == RT_F32 && own_alike(site->in[0], y) && (y->layout == RT_ROW_MAJOR || rt_layouts_agree(y));
 }
 
+const rt_kernel rt_kernel_requantize = {"own_requantize", RT_OP(requantize), accepts_regrid, NULL, run_regrid, NULL};
+const rt_kernel rt_kernel_add_int8 = {"own_add_int8", RT_OP(add_int8), accepts_regrid, NULL, run_regrid, NULL};
 const rt_kernel rt_kernel_quantize = {"own_quantize", RT_OP(quantize), accepts_quantize, NULL, run_quantize, NULL};
 const rt_kernel rt_kernel_dequantize = {
     "own_dequantize", RT_OP(dequantize), alike_but_dtype, NULL, run_dequantize, NULL};

@@ -15,6 +15,28 @@ void RT_NAME(max_window_u8)(const uint8_t *x, int64_t rows, int64_t cols, int64_
     }
 }
 
+void RT_NAME(mean_window_u8)(const uint8_t *x, int64_t rows, int64_t cols, int64_t pitch, int64_t c, int32_t least,
+                             float step, const rt_fake_grid *to, uint8_t *y) {
+  float zero = to->zero, high = to->high;
+  for (int64_t from = 0; from < c; from += TILE) {
+    int64_t n = c - from < TILE ? c - from : TILE;
+    int32_t sum[TILE];
+    for (int64_t i = 0; i < n; i++) sum[i] = -least;
+    for (int64_t h = 0; h < rows; h++)
+      for (int64_t w = 0; w < cols; w++) {
+        const uint8_t *restrict pixel = x + h * pitch + w * c + from;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) sum[i] += pixel[i];
+      }
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+      float v = __builtin_rintf((float)sum[i] * step) + zero;
+      v = v > 0 ? v : 0;
+      y[from + i] = (uint8_t)(int32_t)(v < high ? v : high);
+    }
+  }
+}
+
 #include "kernel/simd_each.h"
 #else
 

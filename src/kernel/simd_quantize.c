@@ -17,6 +17,19 @@ void RT_NAME(dequantize)(const uint8_t *q, float *y, int64_t n, float scale, flo
   for (int64_t i = 0; i < n; i++) y[i] = scale * ((float)q[i] - zero);
 }
 
+void RT_NAME(regrid)(const uint8_t *a, const uint8_t *b, uint8_t *q, int64_t n, const rt_fake_grid from[2],
+                     const rt_fake_grid *to) {
+  float scale_a = from[0].scale, zero_a = from[0].zero, scale_b = from[1].scale, zero_b = from[1].zero;
+  float zero = to->zero, high = to->high;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) {
+    float more = b ? ((float)b[i] - zero_b) * scale_b : 0;
+    float v = RINT(__builtin_fmaf((float)a[i] - zero_a, scale_a, more)) + zero;
+    v = v > 0 ? v : 0;
+    q[i] = (uint8_t)(int32_t)(v < high ? v : high);
+  }
+}
+
 void RT_NAME(fake_quant)(const float *x, float *y, int64_t n, const rt_fake_grid *g) {
   float inverse = 1 / g->scale, scale = g->scale, zero = g->zero, low = g->low, high = g->high;
 #pragma omp simd

@@ -164,35 +164,44 @@ static void export_conv(rt_onnx_export *e) {
   if (tail) rt_onnx_tail(e, sum, 3, a->activation);
 }
 
-static void export_pool(rt_onnx_export *e, const char *op) {
-  const rt_pool2d_attr *a = e->node->attr;
+void rt_onnx_set_pool(rt_onnx_export *e, const rt_pool2d_attr *a, bool mean) {
   const int64_t stride[] = {a->stride[0] ? a->stride[0] : a->kernel[0], a->stride[1] ? a->stride[1] : a->kernel[1]};
-  rt_onnx_put(e, op, rt_onnx_in_name(e, 0), NULL);
   set_window(e, a->kernel, stride, a->padding);
   if (a->ceil_mode) rt_onnx_set_int(e, rt_onnx_last(e), "ceil_mode", 1);
+  if (mean) rt_onnx_set_int(e, rt_onnx_last(e), "count_include_pad", a->count_include_pad);
 }
 
-static void export_max_pool(rt_onnx_export *e) { export_pool(e, "MaxPool"); }
+static void export_max_pool(rt_onnx_export *e) {
+  rt_onnx_put(e, "MaxPool", rt_onnx_in_name(e, 0), NULL);
+  rt_onnx_set_pool(e, e->node->attr, false);
+}
+
 static void export_avg_pool(rt_onnx_export *e) {
-  export_pool(e, "AveragePool");
-  rt_onnx_set_int(e, rt_onnx_last(e), "count_include_pad", ((const rt_pool2d_attr *)e->node->attr)->count_include_pad);
+  rt_onnx_put(e, "AveragePool", rt_onnx_in_name(e, 0), NULL);
+  rt_onnx_set_pool(e, e->node->attr, true);
 }
 
-/* Windows of one size where the image divides into them. */
-static void export_adaptive(rt_onnx_export *e) {
-  const int64_t *size = ((const rt_adaptive_pool2d_attr *)e->node->attr)->output_size;
+static bool is_global(const rt_adaptive_pool2d_attr *a) { return a->output_size[0] == 1 && a->output_size[1] == 1; }
+
+const char *rt_onnx_adaptive_op(const rt_adaptive_pool2d_attr *a) {
+  return is_global(a) ? "GlobalAveragePool" : "AveragePool";
+}
+
+void rt_onnx_set_adaptive(rt_onnx_export *e, const rt_adaptive_pool2d_attr *a) {
   const rt_dim *dim = e->node->in[0]->type.dim + 2;
-  if (size[0] == 1 && size[1] == 1) {
-    rt_onnx_put(e, "GlobalAveragePool", rt_onnx_in_name(e, 0), NULL);
-    return;
-  }
+  const int64_t *size = a->output_size, none[] = {0, 0};
+  if (is_global(a)) return;
   if (dim[0] < 1 || dim[1] < 1 || dim[0] % size[0] || dim[1] % size[1]) {
     rt_onnx_cannot(e, "into windows of several sizes");
     return;
   }
-  const int64_t kernel[] = {dim[0] / size[0], dim[1] / size[1]}, none[] = {0, 0};
-  rt_onnx_put(e, "AveragePool", rt_onnx_in_name(e, 0), NULL);
+  const int64_t kernel[] = {dim[0] / size[0], dim[1] / size[1]};
   set_window(e, kernel, kernel, none);
+}
+
+static void export_adaptive(rt_onnx_export *e) {
+  rt_onnx_put(e, rt_onnx_adaptive_op(e->node->attr), rt_onnx_in_name(e, 0), NULL);
+  rt_onnx_set_adaptive(e, e->node->attr);
 }
 
 const rt_onnx_row rt_onnx_row_Conv = {"Conv", import_conv, RT_OP(conv2d), export_conv};

@@ -44,6 +44,11 @@ rt_onnx_node *rt_onnx_put(rt_onnx_export *e, const char *op, ...) __attribute__(
 const char *rt_onnx_via(rt_onnx_export *e, const char *op, ...) __attribute__((sentinel));
 rt_onnx_node *rt_onnx_put_list(rt_onnx_export *e, const char *op); /* of all inputs of the node in hand */
 rt_onnx_node *rt_onnx_last(rt_onnx_export *e);                     /* the node that was put last, for its attributes */
+/* Attributes of the pool that was put last; `mean`: it is an average. */
+void rt_onnx_set_pool(rt_onnx_export *e, const rt_pool2d_attr *attr, bool mean);
+/* adaptive_avg_pool2d as theirs: windows of one size where the image divides into them. */
+const char *rt_onnx_adaptive_op(const rt_adaptive_pool2d_attr *attr);
+void rt_onnx_set_adaptive(rt_onnx_export *e, const rt_adaptive_pool2d_attr *attr);
 void rt_onnx_set_int(rt_onnx_export *e, rt_onnx_node *node, const char *name, int64_t v);
 void rt_onnx_set_float(rt_onnx_export *e, rt_onnx_node *node, const char *name, double v);
 void rt_onnx_set_text(rt_onnx_export *e, rt_onnx_node *node, const char *name, const char *text);

@@ -259,21 +259,45 @@ static void export_linear_int8(rt_onnx_export *e) { export_product(e, e->node->a
 
 /* On its grid, in float: ONNX's tools know pools between QuantizeLinear and DequantizeLinear. */
 static void export_max_pool_int8(rt_onnx_export *e) {
-  const rt_pool2d_attr *a = e->node->attr;
-  const int64_t pads[] = {a->padding[0], a->padding[1], a->padding[0], a->padding[1]};
-  const int64_t stride[] = {a->stride[0] ? a->stride[0] : a->kernel[0], a->stride[1] ? a->stride[1] : a->kernel[1]};
   grid g;
   if (!grid_of_value(e, e->node->in[0], &g)) {
     rt_onnx_cannot(e, "the grid of %s isn't known", e->node->in[0]->name);
     return;
   }
   const char *most = rt_onnx_via(e, "MaxPool", dequantized(e, e->node->in[0]), NULL);
-  rt_onnx_node *n = rt_onnx_last(e);
-  rt_onnx_set_ints(e, n, "kernel_shape", a->kernel, 2);
-  rt_onnx_set_ints(e, n, "strides", stride, 2);
-  rt_onnx_set_ints(e, n, "pads", pads, 4);
-  if (a->ceil_mode) rt_onnx_set_int(e, n, "ceil_mode", 1);
+  rt_onnx_set_pool(e, e->node->attr, false);
   put_quantize(e, most, &g, 255);
+}
+
+/* What a node makes of levels: y is what it makes of them dequantized. */
+static void put_regridded(rt_onnx_export *e, const char *y) {
+  grid g;
+  if (!grid_of_value(e, e->node->out[0], &g))
+    rt_onnx_cannot(e, "its grid isn't known");
+  else
+    put_quantize(e, y, &g, ((const rt_regrid_attr *)e->node->attr)->high);
+}
+
+static const void *behind_grids(const rt_onnx_export *e) {
+  return (const char *)e->node->attr + sizeof(rt_regrid_attr);
+}
+
+static void export_requantize(rt_onnx_export *e) { put_regridded(e, dequantized(e, e->node->in[0])); }
+
+static void export_add_int8(rt_onnx_export *e) {
+  put_regridded(e, rt_onnx_via(e, "Add", dequantized(e, e->node->in[0]), dequantized(e, e->node->in[1]), NULL));
+}
+
+static void export_avg_pool_int8(rt_onnx_export *e) {
+  const char *y = rt_onnx_via(e, "AveragePool", dequantized(e, e->node->in[0]), NULL);
+  rt_onnx_set_pool(e, behind_grids(e), true);
+  put_regridded(e, y);
+}
+
+static void export_adaptive_int8(rt_onnx_export *e) {
+  const char *y = rt_onnx_via(e, rt_onnx_adaptive_op(behind_grids(e)), dequantized(e, e->node->in[0]), NULL);
+  rt_onnx_set_adaptive(e, behind_grids(e));
+  put_regridded(e, y);
 }
 
 const rt_onnx_row rt_onnx_row_QuantizeLinear = {"QuantizeLinear", import_quantize, RT_OP(quantize), export_quantize};
@@ -284,3 +308,8 @@ const rt_onnx_row rt_onnx_row_QLinearMatMul = {"QLinearMatMul", import_qlinear_m
 const rt_onnx_row rt_onnx_row_conv2d_int8 = {NULL, NULL, RT_OP(conv2d_int8), export_conv_int8, 1 << 2 | 1 << 3};
 const rt_onnx_row rt_onnx_row_linear_int8 = {NULL, NULL, RT_OP(linear_int8), export_linear_int8, 1 << 2 | 1 << 3};
 const rt_onnx_row rt_onnx_row_max_pool2d_int8 = {NULL, NULL, RT_OP(max_pool2d_int8), export_max_pool_int8};
+const rt_onnx_row rt_onnx_row_requantize = {NULL, NULL, RT_OP(requantize), export_requantize};
+const rt_onnx_row rt_onnx_row_add_int8 = {NULL, NULL, RT_OP(add_int8), export_add_int8};
+const rt_onnx_row rt_onnx_row_avg_pool2d_int8 = {NULL, NULL, RT_OP(avg_pool2d_int8), export_avg_pool_int8};
+const rt_onnx_row rt_onnx_row_adaptive_avg_pool2d_int8 = {NULL, NULL, RT_OP(adaptive_avg_pool2d_int8),
+                                                          export_adaptive_int8};

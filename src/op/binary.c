@@ -77,6 +77,13 @@ static const char *const errors[] = {"x[2,3] x[2,4] ; => do not broadcast", "x[2
 #define maximum_cases pick_cases
 #define minimum_cases pick_cases
 
+#define add_regrids RT_OP(add_int8)
+#define sub_regrids NULL
+#define mul_regrids NULL
+#define div_regrids NULL
+#define maximum_regrids NULL
+#define minimum_regrids NULL
+
 #define BINARY(name_, formula, text) \
   static rt_status name_##_reference(const rt_call *c) { \
     rt_tensor ta = rt_view_broadcast(c->in[0], c->out), tb = rt_view_broadcast(c->in[1], c->out); \
@@ -97,6 +104,7 @@ static const char *const errors[] = {"x[2,3] x[2,4] ; => do not broadcast", "x[2
       .inplace = rt_inplace_first, \
       .layout = RT_LAYOUT_FOLLOW, \
       .precision = RT_PRECISION_FOLLOW, \
+      .regrids = name_##_regrids, \
       .cases = name_##_cases, \
       .errors = errors, \
   };

@@ -100,6 +100,7 @@ static const char *const errors_backward[] = {"x[6] x[3] x[4] ; => dy must be", 
 
 const rt_op rt_op_row_concat = {
     .name = "concat",
+    .regrids = RT_OP(concat),
     .summary = "y = the x one behind the other along an axis",
     .input_names = "x*",
     .options = options,

@@ -31,6 +31,24 @@ static inline double rt_int8_result(const rt_int8_attr *a, double acc, float sca
   return v < 0 ? 0 : v > (float)a->high ? (double)a->high : (double)v;
 }
 
+/* Of structs that begin with an rt_regrid_attr. */
+#define RT_REGRID_FIELD(name) offsetof(rt_regrid_attr, name)
+#define RT_REGRID_OPTIONS \
+  {"scale", RT_OPT_FLOAT, RT_REGRID_FIELD(scale[0]), "1", 0, 3e38, .help = "levels of y that a level of x is worth"}, \
+      {"from", RT_OPT_INT, RT_REGRID_FIELD(from[0]), "0", 0, 255, .help = "the level of 0 in x"}, \
+      {"zero_point", RT_OPT_INT, RT_REGRID_FIELD(zero_point), "0", 0, 255, .help = "the level of 0 in y"}, { \
+    "high", RT_OPT_INT, RT_REGRID_FIELD(high), "255", 1, 255, .help = "the highest level of y" \
+  }
+
+/* The level of v steps from 0. */
+static inline double rt_regrid_level(const rt_regrid_attr *a, float v) {
+  double q = (double)__builtin_nearbyintf(v) + (double)a->zero_point;
+  return q < 0 ? 0 : q > (double)a->high ? (double)a->high : q;
+}
+
+/* Of a mean over `count`: what a level of the sum is worth in levels of the result. */
+static inline float rt_mean_step(const rt_regrid_attr *a, int64_t count) { return (float)a->scale[0] / (float)count; }
+
 /* ---- infer ---- */
 
 /* Inputs x (u8), weight (s8) and scale and bias, numbers for each filter. */

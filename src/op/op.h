@@ -64,6 +64,13 @@ typedef struct rt_quantize_attr {
   int64_t zero_point, high; /* levels are 0 … high */
 } rt_quantize_attr;
 
+/* Levels of some grids to levels of another: v = Σ over the inputs of (x − from)·scale, a mean or the only one,
+ * y = clamp(zero_point + rint(v), 0, high). An op's attributes are these and then those of its floating form. */
+typedef struct rt_regrid_attr {
+  double scale[2];
+  int64_t from[2], zero_point, high;
+} rt_regrid_attr;
+
 typedef struct rt_fake_quant_attr {
   int64_t low, high;
   bool learned, scaled; /* the scale has a gradient; it is divided by √(numbers of a sample · high) */

@@ -5,34 +5,58 @@
 #include "base/alloc.h"
 #include "op/layer.h"
 
-#define FIELD(name) offsetof(rt_pool2d_attr, name)
-#define WINDOW_OPTIONS \
-  {"kernel", RT_OPT_PAIR, FIELD(kernel), NULL, 1, 1e6, .help = "window: rows, columns"}, \
-      {"stride", RT_OPT_PAIR, FIELD(stride), "0", 0, 1e6, .help = "step between windows; 0: the kernel's size"}, \
-      {"padding", RT_OPT_PAIR, FIELD(padding), "0", 0, 1e6, .help = "around the image, at most half the kernel"}, { \
-    "ceil_mode", RT_OPT_BOOL, FIELD(ceil_mode), "false", .help = "a last window may reach over the padded edge" \
+/* The forms for levels: (y − zero_point) is the mean of (x − from)·scale, rounded; zeros of the padding are levels `from`. */
+typedef struct avg_int8_attr {
+  rt_regrid_attr regrid;
+  rt_pool2d_attr pool;
+} avg_int8_attr;
+
+typedef struct adaptive_int8_attr {
+  rt_regrid_attr regrid;
+  rt_adaptive_pool2d_attr pool;
+} adaptive_int8_attr;
+
+#define WINDOW_OPTIONS(type, at) \
+  {"kernel", RT_OPT_PAIR, offsetof(type, at kernel), NULL, 1, 1e6, .help = "window: rows, columns"}, \
+      {"stride", \
+       RT_OPT_PAIR, \
+       offsetof(type, at stride), \
+       "0", \
+       0, \
+       1e6, \
+       .help = "step between windows; 0: the kernel's size"}, \
+      {"padding", \
+       RT_OPT_PAIR, \
+       offsetof(type, at padding), \
+       "0", \
+       0, \
+       1e6, \
+       .help = "around the image, at most half the kernel"}, \
+  { \
+    "ceil_mode", RT_OPT_BOOL, offsetof(type, at ceil_mode), "false", \
+        .help = "a last window may reach over the padded edge" \
   }
+#define AVG_OPTIONS(type, at) \
+  WINDOW_OPTIONS(type, at), { \
+    "count_include_pad", RT_OPT_BOOL, offsetof(type, at count_include_pad), "true", \
+        .help = "zeros of the padding count" \
+  }
+#define ADAPTIVE_OPTIONS(type, at) \
+  { "output_size", RT_OPT_PAIR, offsetof(type, at output_size), "1", 1, 1e6, .help = "rows, columns" }
 
-static const rt_option max_options[] = {WINDOW_OPTIONS, {0}};
-
-static const rt_option avg_options[] = {
-    WINDOW_OPTIONS,
-    {"count_include_pad", RT_OPT_BOOL, FIELD(count_include_pad), "true", .help = "zeros of the padding count"},
-    {0},
-};
-
-static const rt_option adaptive_options[] = {
-    {"output_size", RT_OPT_PAIR, offsetof(rt_adaptive_pool2d_attr, output_size), "1", 1, 1e6, .help = "rows, columns"},
-    {0},
-};
+static const rt_option max_options[] = {WINDOW_OPTIONS(rt_pool2d_attr, ), {0}};
+static const rt_option avg_options[] = {AVG_OPTIONS(rt_pool2d_attr, ), {0}};
+static const rt_option avg_int8_options[] = {RT_REGRID_OPTIONS, AVG_OPTIONS(avg_int8_attr, pool.), {0}};
+static const rt_option adaptive_options[] = {ADAPTIVE_OPTIONS(rt_adaptive_pool2d_attr, ), {0}};
+static const rt_option adaptive_int8_options[] = {RT_REGRID_OPTIONS, ADAPTIVE_OPTIONS(adaptive_int8_attr, pool.), {0}};
 
 /* ---- shapes ---- */
 
 static int64_t step(const rt_pool2d_attr *a, int i) { return a->stride[i] ? a->stride[i] : a->kernel[i]; }
 
 /* Dimensions of y for input x. */
-static rt_status window_dims(const rt_infer *c, int x, rt_dim dim[4]) {
-  const rt_pool2d_attr *a = c->attr;
+static rt_status window_dims(const rt_infer *c, const void *attr, int x, rt_dim dim[4]) {
+  const rt_pool2d_attr *a = attr;
   rt_status s = rt_infer_rank(c, x, 4, 4);
   if (s != RT_OK) return s;
   memcpy(dim, c->in[x]->dim, 4 * sizeof *dim);
@@ -46,8 +70,8 @@ static rt_status window_dims(const rt_infer *c, int x, rt_dim dim[4]) {
   return s;
 }
 
-static rt_status adaptive_dims(const rt_infer *c, int x, rt_dim dim[4]) {
-  const rt_adaptive_pool2d_attr *a = c->attr;
+static rt_status adaptive_dims(const rt_infer *c, const void *attr, int x, rt_dim dim[4]) {
+  const rt_adaptive_pool2d_attr *a = attr;
   rt_status s = rt_infer_rank(c, x, 4, 4);
   if (s != RT_OK) return s;
   memcpy(dim, c->in[x]->dim, 2 * sizeof *dim);
@@ -55,12 +79,12 @@ static rt_status adaptive_dims(const rt_infer *c, int x, rt_dim dim[4]) {
   return RT_OK;
 }
 
-typedef rt_status dims(const rt_infer *c, int x, rt_dim dim[4]);
+typedef rt_status dims(const rt_infer *c, const void *attr, int x, rt_dim dim[4]);
 
 static rt_status infer(rt_infer *c, dims *result) {
   rt_dim dim[4];
   rt_status s;
-  if ((s = rt_infer_float(c, 0)) || (s = result(c, 0, dim))) return s;
+  if ((s = rt_infer_float(c, 0)) || (s = result(c, c->attr, 0, dim))) return s;
   c->out[0] = rt_type_of(c->in[0]->dtype, 4, dim);
   if (c->n_out > 1) c->out[1] = rt_type_of(RT_S32, 4, dim);
   return RT_OK;
@@ -70,7 +94,8 @@ static rt_status infer(rt_infer *c, dims *result) {
 static rt_status infer_backward(rt_infer *c, dims *result) {
   rt_dim dim[4];
   rt_status s;
-  if ((s = rt_infer_float(c, 0)) || (s = result(c, c->n_in - 1, dim)) || (s = rt_infer_shape(c, 0, 4, dim))) return s;
+  if ((s = rt_infer_float(c, 0)) || (s = result(c, c->attr, c->n_in - 1, dim)) || (s = rt_infer_shape(c, 0, 4, dim)))
+    return s;
   c->out[0] = rt_type_of(c->in[0]->dtype, 4, c->in[c->n_in - 1]->dim);
   return RT_OK;
 }
@@ -86,12 +111,22 @@ static rt_status infer_max_backward(rt_infer *c) {
   return c->in[1]->dtype == RT_S32 ? RT_OK : rt_infer_expected(c, 1, "max_pool2d's index, s32");
 }
 
-static rt_status infer_max_int8(rt_infer *c) {
+static rt_status infer_int8(rt_infer *c, dims *result, const void *attr) {
   rt_dim dim[4];
   if (c->in[0]->dtype != RT_U8) return rt_infer_expected(c, 0, "u8");
-  rt_status s = window_dims(c, 0, dim);
+  rt_status s = result(c, attr, 0, dim);
   if (s == RT_OK) c->out[0] = rt_type_of(RT_U8, 4, dim);
   return s;
+}
+
+static rt_status infer_max_int8(rt_infer *c) { return infer_int8(c, window_dims, c->attr); }
+
+static rt_status infer_avg_int8(rt_infer *c) {
+  return infer_int8(c, window_dims, &((const avg_int8_attr *)c->attr)->pool);
+}
+
+static rt_status infer_adaptive_int8(rt_infer *c) {
+  return infer_int8(c, adaptive_dims, &((const adaptive_int8_attr *)c->attr)->pool);
 }
 
 static void grad_max(rt_grad *c) {
@@ -142,18 +177,32 @@ static position position_of(const int64_t *dim, int64_t i) {
   return (position){i / (dim[1] * dim[2] * dim[3]), i / (dim[2] * dim[3]) % dim[1], i / dim[3] % dim[2], i % dim[3]};
 }
 
-static double mean(const rt_tensor *x, position at, extent r, extent q) {
+static double total(const rt_tensor *x, position at, extent r, extent q) {
   double sum = 0;
   for (int64_t h = r.begin; h < r.end; h++)
     for (int64_t w = q.begin; w < q.end; w++) sum += rt_load(x, rt_at4(x, at.n, at.c, h, w));
-  return sum / (double)(r.count * q.count);
+  return sum;
 }
 
 static rt_status reference_mean(const rt_call *c, place *window) {
   const rt_tensor *x = c->in[0], *y = c->out;
   for (int64_t i = 0; i < rt_tensor_elements(y); i++) {
     position at = position_of(y->dim, i);
-    rt_put(y, i, mean(x, at, window(c->attr, 0, at.p, x->dim[2]), window(c->attr, 1, at.q, x->dim[3])));
+    extent r = window(c->attr, 0, at.p, x->dim[2]), q = window(c->attr, 1, at.q, x->dim[3]);
+    rt_put(y, i, total(x, at, r, q) / (double)(r.count * q.count));
+  }
+  return RT_OK;
+}
+
+static rt_status reference_mean_int8(const rt_call *c, place *window, const void *attr) {
+  const rt_tensor *x = c->in[0], *y = c->out;
+  const rt_regrid_attr *a = c->attr;
+  for (int64_t i = 0; i < rt_tensor_elements(y); i++) {
+    position at = position_of(y->dim, i);
+    extent r = window(attr, 0, at.p, x->dim[2]), q = window(attr, 1, at.q, x->dim[3]);
+    double inside = (double)((r.end - r.begin) * (q.end - q.begin));
+    float sum = (float)(total(x, at, r, q) - inside * (double)a->from[0]);
+    rt_put(y, i, rt_regrid_level(a, sum * rt_mean_step(a, r.count * q.count)));
   }
   return RT_OK;
 }
@@ -177,6 +226,14 @@ static rt_status reference_mean_backward(const rt_call *c, place *window) {
 
 static rt_status reference_avg(const rt_call *c) { return reference_mean(c, window_place); }
 static rt_status reference_adaptive(const rt_call *c) { return reference_mean(c, adaptive_place); }
+static rt_status reference_avg_int8(const rt_call *c) {
+  return reference_mean_int8(c, window_place, &((const avg_int8_attr *)c->attr)->pool);
+}
+
+static rt_status reference_adaptive_int8(const rt_call *c) {
+  return reference_mean_int8(c, adaptive_place, &((const adaptive_int8_attr *)c->attr)->pool);
+}
+
 static rt_status reference_avg_backward(const rt_call *c) { return reference_mean_backward(c, window_place); }
 static rt_status reference_adaptive_backward(const rt_call *c) { return reference_mean_backward(c, adaptive_place); }
 
@@ -254,6 +311,25 @@ static const char *const avg_cases[] = {
     "x[1,2,5,6] ; kernel=2 stride=2 padding=1 ceil_mode=true count_include_pad=false",
     NULL,
 };
+
+static const char *const avg_int8_cases[] = {
+    "u8[2,3,7,6]<256 ; kernel=2 scale=1.7 from=3 zero_point=9",
+    "u8[1,1,7,5]<256 ; kernel=3 stride=2 padding=1 scale=2.5 from=100 zero_point=128 high=127",
+    "u8[2,19,6,8]<256 ; kernel=3,2 stride=2,1 padding=1,0 count_include_pad=false scale=3 from=7",
+    "u8[1,64,6,8]<256 ; kernel=3 stride=2 ceil_mode=true",
+    NULL,
+};
+
+static const char *const adaptive_int8_cases[] = {
+    "u8[2,3,7,5]<256 ; scale=2.3 from=20 zero_point=1",
+    "u8[1,512,4,4]<256 ; scale=4",
+    "u8[2,17,8,8]<256 ; output_size=3,2 from=255 zero_point=200",
+    NULL,
+};
+
+static const char *const avg_int8_errors[] = {"x[2,3,7,5] ; kernel=2 => x must be u8", "u8[2,3,7] ; kernel=2 => rank 4",
+                                              NULL};
+static const char *const adaptive_int8_errors[] = {"x[2,3,7,5] ; => x must be u8", NULL};
 
 static const char *const adaptive_cases[] = {
     "x[2,3,7,5]",
@@ -365,6 +441,7 @@ const rt_op rt_op_row_max_pool2d_backward = {
 
 const rt_op rt_op_row_avg_pool2d = {
     .name = "avg_pool2d",
+    .regrids = RT_OP(avg_pool2d_int8),
     .summary = "mean of each window, N×C×H×W to N×C×H'×W'",
     .input_names = "x",
     .options = avg_options,
@@ -378,6 +455,21 @@ const rt_op rt_op_row_avg_pool2d = {
     .flops = rt_flops_first,
     .cases = avg_cases,
     .errors = window_errors,
+};
+
+const rt_op rt_op_row_avg_pool2d_int8 = {
+    .name = "avg_pool2d_int8",
+    .summary = "mean of each window, levels of one grid to levels of another, u8 N×C×H×W to N×C×H'×W'",
+    .input_names = "x",
+    .options = avg_int8_options,
+    .attr_size = sizeof(avg_int8_attr),
+    .n_out = 1,
+    .infer = infer_avg_int8,
+    .reference = reference_avg_int8,
+    .layout = RT_LAYOUT_IMAGE,
+    .flops = rt_flops_first,
+    .cases = avg_int8_cases,
+    .errors = avg_int8_errors,
 };
 
 const rt_op rt_op_row_avg_pool2d_backward = {
@@ -398,6 +490,7 @@ const rt_op rt_op_row_avg_pool2d_backward = {
 
 const rt_op rt_op_row_adaptive_avg_pool2d = {
     .name = "adaptive_avg_pool2d",
+    .regrids = RT_OP(adaptive_avg_pool2d_int8),
     .summary = "mean of as many windows as output_size asks for; 1 is global pooling",
     .input_names = "x",
     .options = adaptive_options,
@@ -411,6 +504,21 @@ const rt_op rt_op_row_adaptive_avg_pool2d = {
     .flops = rt_flops_first,
     .cases = adaptive_cases,
     .errors = adaptive_errors,
+};
+
+const rt_op rt_op_row_adaptive_avg_pool2d_int8 = {
+    .name = "adaptive_avg_pool2d_int8",
+    .summary = "mean of as many windows as output_size asks for, levels of one grid to levels of another, u8",
+    .input_names = "x",
+    .options = adaptive_int8_options,
+    .attr_size = sizeof(adaptive_int8_attr),
+    .n_out = 1,
+    .infer = infer_adaptive_int8,
+    .reference = reference_adaptive_int8,
+    .layout = RT_LAYOUT_IMAGE,
+    .flops = rt_flops_first,
+    .cases = adaptive_int8_cases,
+    .errors = adaptive_int8_errors,
 };
 
 const rt_op rt_op_row_adaptive_avg_pool2d_backward = {

@@ -30,7 +30,7 @@ rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_sto
 
 /* How the grids of activations change while the twin is trained. */
 typedef enum rt_grids {
-  RT_GRIDS_FIXED,
+  RT_GRIDS_FIXED, /* as the table says; layers by Winograd are rounded twice, as in int8, and have no gradient */
   RT_GRIDS_OBSERVED, /* a moving average of ranges; the scalar input "observer_rate" says how fast it moves, 0: not at all */
   RT_GRIDS_LEARNED, /* scales are parameters (LSQ: Esser et al. 2020) */
 } rt_grids;

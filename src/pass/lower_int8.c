@@ -32,7 +32,8 @@ typedef struct lowering {
   rt_rewrite rw;
   grid *grid;            /* by old value id */
   const rt_node **reads; /* by old value id: the one node that reads it; NULL: none, or several, or it is marked */
-  int *readers;          /* by old value id: products in int8 and nodes that move */
+  int *readers;          /* by old value id: products in int8, and nodes that move levels or regrid them */
+  bool *levels;          /* by old value id: a product or nodes like these behind it make it, so it can be on a grid */
   change *change;        /* of observed grids: four each; they come after every other node */
   int n_changes;
 } lowering;
@@ -54,7 +55,16 @@ static bool is_derived(const rt_value *v) {
   return true;
 }
 
+static const char *regrid_obstacle(const rt_node *node) {
+  for (int i = 1; node->op->regrids != node->op && i < node->n_in; i++)
+    if (!rt_same_shape(&node->in[i]->type, &node->in[0]->type)) return "its inputs have different shapes";
+  for (int i = 0; i < node->n_in; i++)
+    if (is_derived(node->in[i])) return "a weight is one of its inputs";
+  return node->out[0]->type.rank < 2 ? "its result is a vector" : NULL;
+}
+
 const char *rt_int8_obstacle(const rt_node *node) {
+  if (node->op->regrids) return regrid_obstacle(node);
   if (!node->op->int8) return "there is no int8 form of it";
   if (!is_derived(node->in[1])) return "its weight is computed from activations";
   if (node->in[0]->type.rank < 2) return "its input is a vector";
@@ -70,10 +80,13 @@ bool rt_int8_winograd_applies(const rt_node *node) {
   return a->groups == 1;
 }
 
-static bool is_int8(const lowering *l, const rt_node *node) {
+static bool wanted(const lowering *l, const rt_node *node) {
   const rt_int8_node *e = entry(l, node->name);
   return e && e->int8 && !rt_int8_obstacle(node);
 }
+
+/* It is a product in int8. */
+static bool is_int8(const lowering *l, const rt_node *node) { return node->op->int8 && wanted(l, node); }
 
 static const char *name_of(const rt_value *v) { return v->node ? v->node->name : v->name; }
 
@@ -220,30 +233,40 @@ static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, co
   return w;
 }
 
-static rt_value *emit_int8(lowering *l, product *p, rt_value *residual, bool f32) {
+/* weight s8, scale and bias: numbers of each filter, of the float product. */
+static rt_value *emit_product(lowering *l, product *p, rt_conv2d_int8_attr *attr, rt_value *weight, rt_value *scale,
+                              rt_value *bias, rt_value *residual) {
   rt_graph *g = l->rw.to;
   const rt_node *node = p->node;
   const int *winograd = rt_int8_winograd_applies(node) && !l->table->dynamic ? p->row->winograd : NULL;
-  bool conv = node->op == RT_OP(conv2d);
-  const rt_type *w = &node->in[1]->type;
-  rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
-                                       .high = l->table->high,
-                                       .x_high = l->table->high,
-                                       .f32 = f32}};
-  if (conv) attr.conv = *(const rt_conv2d_attr *)node->attr;
-  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
-  rt_value *weight = variable(l, node, "weight", RT_S8, w->rank, w->dim);
-  rt_value *scale = variable(l, node, "weight_scale", RT_F32, 1, w->dim);
-  rt_value *bias = variable(l, node, "bias", RT_F32, 1, w->dim);
-  rt_value *x = conv ? padded(l, p, &attr.conv) : p->x->q;
+  rt_value *x = node->op == RT_OP(conv2d) ? padded(l, p, &attr->conv) : p->x->q;
   bias = bias_of(l, p, weight, scale, bias);
   rt_value *step = p->x->found_scale ? p->x->found_scale : rt_scalar(g, p->x->scale / p->y.scale);
   scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, step);
   rt_value *in[] = {x, weight, scale, bias, residual};
   int n = residual ? 5 : 4;
-  if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, &attr);
-  rt_conv2d_winograd_int8_attr by_tiles = winograd_of(&attr, winograd);
+  if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, attr);
+  rt_conv2d_winograd_int8_attr by_tiles = winograd_of(attr, winograd);
   return rt_graph_add(g, RT_OP(conv2d_winograd_int8), node->name, in, n, &by_tiles);
+}
+
+static rt_conv2d_int8_attr attr_of(const lowering *l, const product *p, bool f32) {
+  rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
+                                       .high = l->table->high,
+                                       .x_high = l->table->high,
+                                       .f32 = f32}};
+  if (p->node->op == RT_OP(conv2d)) attr.conv = *(const rt_conv2d_attr *)p->node->attr;
+  return attr;
+}
+
+static rt_value *emit_int8(lowering *l, product *p, rt_value *residual, bool f32) {
+  const rt_type *w = &p->node->in[1]->type;
+  rt_conv2d_int8_attr attr = attr_of(l, p, f32);
+  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
+  rt_value *weight = variable(l, p->node, "weight", RT_S8, w->rank, w->dim);
+  rt_value *scale = variable(l, p->node, "weight_scale", RT_F32, 1, w->dim);
+  rt_value *bias = variable(l, p->node, "bias", RT_F32, 1, w->dim);
+  return emit_product(l, p, &attr, weight, scale, bias, residual);
 }
 
 /* γ/√(var + ε): what the batch norm behind a convolution will multiply its filters by. */
@@ -264,6 +287,37 @@ static rt_value *rounded_weight(lowering *l, const product *p, rt_value *weight)
   return rt_graph_add(l->rw.to, RT_OP(fake_quant_weight), p->node->name, in, in[1] ? 2 : 1, &attr);
 }
 
+/* The levels of a rounded weight, and what one of each filter is worth. */
+static rt_value *weight_levels(rt_graph *g, const char *name, rt_value *weight, rt_value **scale) {
+  static const rt_quantize_attr to = {.scale = 1.0 / 127, .zero_point = 128, .high = 255};
+  static const rt_cast_attr f32 = {.dtype = RT_F32}, s8 = {.dtype = RT_S8};
+  rt_unary_attr plain = {0};
+  rt_reduce_attr filters = {.axes = {.n = 3, .v = {1, 2, 3}}}, kept = filters;
+  kept.keepdim = true;
+  rt_value *size = rt_emit(g, RT_OP(abs), name, &plain, 1, weight), *least = rt_scalar(g, 1e-30); /* a dead filter */
+  rt_value *most = rt_emit(g, RT_OP(maximum), name, NULL, 2, rt_emit(g, RT_OP(max), name, &kept, 1, size), least);
+  rt_value *q = rt_emit(g, RT_OP(quantize), name, &to, 1, rt_emit(g, RT_OP(div), name, NULL, 2, weight, most));
+  q = rt_emit(g, RT_OP(sub), name, NULL, 2, rt_emit(g, RT_OP(cast), name, &f32, 1, q), rt_scalar(g, 128));
+  *scale =
+      rt_emit(g, RT_OP(mul), name, NULL, 2, rt_emit(g, RT_OP(max), name, &filters, 1, size), rt_scalar(g, 1.0 / 127));
+  return rt_emit(g, RT_OP(cast), name, &s8, 1, q);
+}
+
+/* What Winograd rounds a second time can't be said in float: the convolution itself, of levels, its result in float. */
+static rt_value *fake_winograd(lowering *l, const product *p, rt_value *residual) {
+  rt_graph *g = l->rw.to;
+  const rt_node *node = p->node;
+  rt_quantize_attr on = {.scale = p->x->scale, .zero_point = p->x->zero_point, .high = l->table->high};
+  grid x = {.scale = on.scale, .zero_point = p->x->zero_point};
+  product levels = {.node = node, .row = p->row, .x = &x, .y = {.scale = 1}};
+  rt_conv2d_int8_attr attr = attr_of(l, &levels, true);
+  rt_value *scale, *weight = weight_levels(g, node->name, rounded_weight(l, p, as_float(l, node->in[1])), &scale);
+  rt_value *bias = node->n_in > 2 && node->in[2] ? as_float(l, node->in[2])
+                                                 : rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, 0));
+  x.q = rt_emit(g, RT_OP(quantize), node->name, &on, 1, p->x->q);
+  return emit_product(l, &levels, &attr, weight, scale, bias, residual);
+}
+
 /* A node of p again with its first input and its residual replaced, and a weight that is rounded. */
 static rt_value *again(lowering *l, const product *p, const rt_node *node, rt_value *x, int residual_input,
                        rt_value *residual) {
@@ -280,7 +334,9 @@ static rt_value *again(lowering *l, const product *p, const rt_node *node, rt_va
 enum { CONV_RESIDUAL = 3, NORM_RESIDUAL = 5 };
 
 static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, const rt_int8_node *row) {
-  rt_value *y = again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
+  bool winograd = p->row->winograd && l->grids == RT_GRIDS_FIXED && !p->norm && rt_int8_winograd_applies(p->node);
+  rt_value *y =
+      winograd ? fake_winograd(l, p, residual) : again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
   if (p->norm) y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
   if (p->act) y = again(l, p, p->act, y, -1, NULL);
   return row ? rounded(l, row, y) : y;
@@ -289,14 +345,18 @@ static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, co
 /* ---- nodes ---- */
 
 /* relu6 behind a product is nothing but the end of its grid, relu a product's own activation. */
-static const rt_node *follower(const lowering *l, const rt_node *node) {
+static const rt_node *ending(const lowering *l, const rt_node *node) {
   const rt_node *next = l->reads[node->out[0]->id];
-  if (!next || (next->op != RT_OP(relu6) && next->op != RT_OP(relu)) || !l->readers[next->out[0]->id]) return NULL;
-  if (l->table->dynamic) return NULL;
+  if (!next || (next->op != RT_OP(relu6) && next->op != RT_OP(relu)) || l->table->dynamic) return NULL;
   const rt_int8_node *e = entry(l, next->name);
   if (!e || !(e->scale > 0) || e->zero_point) return NULL;
   bool ends = next->op == RT_OP(relu) || e->scale * (double)l->table->high <= 6 * (1 + 1e-5);
   return ends ? next : NULL;
+}
+
+static const rt_node *follower(const lowering *l, const rt_node *node) {
+  const rt_node *next = ending(l, node);
+  return next && l->readers[next->out[0]->id] ? next : NULL;
 }
 
 static const rt_value *residual_of(const product *p) {
@@ -369,6 +429,73 @@ static bool move_quantized(lowering *l, const rt_node *node) {
   return true;
 }
 
+/* ---- levels of some grids to levels of another ---- */
+
+static bool can_regrid(const lowering *l, const rt_node *node) {
+  if (!node->op->regrids || l->table->dynamic || !wanted(l, node) || !(entry(l, node->name)->scale > 0)) return false;
+  for (int i = 0; i < node->n_in; i++)
+    if (!l->levels[node->in[i]->id]) return false;
+  return true;
+}
+
+static bool regrids(const lowering *l, const rt_node *node) {
+  return can_regrid(l, node) && l->readers[node->out[0]->id];
+}
+
+static rt_regrid_attr onto(const lowering *l, const rt_int8_node *e, const grid *const *in, int n) {
+  rt_regrid_attr a = {.zero_point = e->zero_point, .high = l->table->high};
+  for (int i = 0; i < n && i < 2; i++) {
+    a.scale[i] = in[i]->scale / e->scale;
+    a.from[i] = in[i]->zero_point;
+  }
+  return a;
+}
+
+/* Inputs of a node that joins: all on the grid of its result. */
+static rt_value *joined(lowering *l, const rt_node *node, const rt_int8_node *e, const grid *const *from,
+                        rt_value **in) {
+  for (int i = 0; i < node->n_in; i++) {
+    rt_regrid_attr a = onto(l, e, &from[i], 1);
+    in[i] = from[i]->q;
+    if (from[i]->scale != e->scale || from[i]->zero_point != e->zero_point)
+      in[i] = rt_emit(l->rw.to, RT_OP(requantize), node->name, &a, 1, in[i]);
+  }
+  return rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
+}
+
+static rt_value *regridded(lowering *l, const rt_node *node, const rt_int8_node *e, const grid *const *from,
+                           rt_value **in) {
+  const rt_op *op = node->op->regrids;
+  char *attr = rt_arena_alloc(&l->rw.to->arena, op->attr_size);
+  rt_regrid_attr a = onto(l, e, from, node->n_in);
+  if (!attr) return rt_graph_failed(l->rw.to, RT_E_MEMORY);
+  memcpy(attr, &a, sizeof a);
+  if (node->op->attr_size) memcpy(attr + sizeof a, node->attr, node->op->attr_size);
+  for (int i = 0; i < node->n_in; i++) in[i] = from[i]->q;
+  return rt_graph_add(l->rw.to, op, node->name, in, node->n_in, attr);
+}
+
+static rt_status regrid_node(lowering *l, const rt_node *node) {
+  const rt_int8_node *e = entry(l, node->name);
+  rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)node->n_in * sizeof *in);
+  const grid **from = rt_arena_alloc(&l->rw.to->arena, (size_t)node->n_in * sizeof *from);
+  rt_status s = in && from ? RT_OK : RT_E_MEMORY;
+  for (int i = 0; i < node->n_in && s == RT_OK; i++) {
+    s = as_grid(l, node->in[i], &from[i]);
+    if (s == RT_OK) in[i] = from[i]->q;
+  }
+  if (s != RT_OK) return s;
+  rt_value *now;
+  if (l->fake) {
+    now = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
+    if (now) now = rounded(l, e, now);
+  } else {
+    now = node->op->regrids == node->op ? joined(l, node, e, from, in) : regridded(l, node, e, from, in);
+  }
+  l->grid[node->out[0]->id] = (grid){.q = now, .scale = e->scale, .zero_point = e->zero_point};
+  return rt_graph_status(l->rw.to);
+}
+
 static rt_status copy_node(lowering *l, const rt_node *node) {
   rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
   if (!in) return RT_E_MEMORY;
@@ -393,20 +520,37 @@ static rt_status lower_node(lowering *l, const rt_node *node) {
   product p;
   if (waits_for_norm(l, node)) return RT_OK;
   if (match(l, node, &p)) return lower_product(l, &p);
+  if (regrids(l, node)) return regrid_node(l, node);
   return move_quantized(l, node) ? rt_graph_status(l->rw.to) : copy_node(l, node);
 }
 
 /* ---- who reads what ---- */
 
-static void find_readers(lowering *l) {
+static void find_uses(lowering *l) {
   const rt_graph *g = l->from;
   int *uses = l->readers + g->n_values;
   for (int i = 0; i < g->n_outputs; i++) uses[g->output[i].value->id] += 2;
+  for (int i = 0; i < g->n_nodes; i++)
+    for (int j = 0; j < g->node[i]->n_in; j++) {
+      const rt_value *v = g->node[i]->in[j];
+      if (v) l->reads[v->id] = uses[v->id]++ ? NULL : g->node[i];
+    }
+}
+
+static bool can_make_levels(const lowering *l, const rt_node *node) {
+  const rt_value *x = node->n_in ? node->in[0] : NULL;
+  product p;
+  if (match(l, node, &p) || can_regrid(l, node)) return true;
+  if (x && node->op->moves) return l->levels[x->id];
+  return x && x->node && match(l, x->node, &p) && ending(l, x->node) == node;
+}
+
+static void find_readers(lowering *l) {
+  const rt_graph *g = l->from;
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const rt_node *node = g->node[i];
-    for (int j = 0; j < node->n_in; j++)
-      if (node->in[j]) l->reads[node->in[j]->id] = uses[node->in[j]->id]++ ? NULL : node;
     if (is_int8(l, node) || moves(l, node)) l->readers[node->in[0]->id]++;
+    for (int j = 0; regrids(l, node) && j < node->n_in; j++) l->readers[node->in[j]->id]++;
     product p;
     const rt_value *r = match(l, node, &p) ? residual_of(&p) : NULL;
     if (r) l->readers[r->id]++;
@@ -415,6 +559,11 @@ static void find_readers(lowering *l) {
 
 static rt_status lower(lowering *l, rt_graph **out) {
   rt_status s = RT_OK;
+  find_uses(l);
+  for (int i = 0; i < l->from->n_nodes; i++) {
+    const rt_node *node = l->from->node[i];
+    if (node->n_out) l->levels[node->out[0]->id] = can_make_levels(l, node);
+  }
   find_readers(l);
   for (int i = 0; i < l->from->n_nodes && s == RT_OK; i++) s = lower_node(l, l->from->node[i]);
   for (int i = 0; i < l->from->n_outputs && s == RT_OK; i++)
@@ -432,15 +581,17 @@ static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
   l->grid = rt_alloc_array(n, sizeof *l->grid);
   l->reads = rt_alloc_array(n, sizeof *l->reads);
   l->readers = rt_alloc_array(2 * n, sizeof *l->readers);
+  l->levels = rt_alloc(n);
   l->change = rt_alloc_array(4 * n, sizeof *l->change);
   *out = NULL;
-  bool all = l->grid && l->reads && l->readers && l->change;
+  bool all = l->grid && l->reads && l->readers && l->levels && l->change;
   rt_status s = all ? rt_rewrite_begin_over(&l->rw, l->from, to) : RT_E_MEMORY;
   if (s == RT_OK) s = lower(l, out);
   if (s == RT_OK) s = rt_pass_prune(out);
   rt_free(l->grid);
   rt_free(l->reads);
   rt_free(l->readers);
+  rt_free(l->levels);
   rt_free(l->change);
   return s;
 }

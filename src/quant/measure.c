@@ -10,8 +10,8 @@
 
 /* ---- networks ---- */
 
-static rt_status new_network(const rt_quantizer *q, rt_store *store, rt_graph *graph, bool bf16, bool profile,
-                             rt_network **out) {
+rt_status rt_quantize_compile(const rt_quantizer *q, rt_store *store, rt_graph *graph, bool bf16, bool profile,
+                              rt_network **out) {
   rt_network *n = rt_alloc(sizeof *n);
   rt_plan_options options = {.profile = profile};
   *out = NULL;
@@ -50,24 +50,30 @@ rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool 
   rt_store *store = NULL;
   rt_graph *graph = NULL;
   rt_status s = rt_quantize_lower(q, record, &store, &graph);
-  if (s == RT_OK) s = new_network(q, store, graph, wants_bf16(record), profile, out);
+  if (s == RT_OK) s = rt_quantize_compile(q, store, graph, wants_bf16(record), profile, out);
   if (s == RT_OK) return RT_OK;
   rt_graph_free(graph);
   rt_store_free(store);
   return s;
 }
 
-/* A copy of the folded graph, over a copy of its variables. */
+rt_status rt_quantize_copy(const rt_graph *from, rt_store **store, rt_graph **graph) {
+  rt_status s = rt_folded_new(from, false, store, graph);
+  if (s == RT_OK) s = rt_store_init(*store, 0);
+  for (int i = 0; s == RT_OK && i < (*store)->n; i++) {
+    const rt_var *var = rt_store_find(from->store, (*store)->var[i]->name);
+    if (var) s = rt_store_set(*store, var->name, var->data, (size_t)rt_type_bytes(&var->type));
+  }
+  return s;
+}
+
+rt_status rt_quantize_keep(rt_quantizer *q) { return rt_quantize_copy(q->folded, &q->untouched_store, &q->untouched); }
+
 rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out) {
   rt_store *store = NULL;
   rt_graph *graph = NULL;
-  rt_status s = rt_folded_new(q->folded, false, &store, &graph);
-  if (s == RT_OK) s = rt_store_init(store, 0);
-  for (int i = 0; s == RT_OK && i < store->n; i++) {
-    const rt_var *from = rt_store_find(q->folded_store, store->var[i]->name);
-    if (from) s = rt_store_set(store, from->name, from->data, (size_t)rt_type_bytes(&from->type));
-  }
-  if (s == RT_OK) s = new_network(q, store, graph, false, profile, out);
+  rt_status s = rt_quantize_copy(q->untouched ? q->untouched : q->folded, &store, &graph);
+  if (s == RT_OK) s = rt_quantize_compile(q, store, graph, false, profile, out);
   if (s == RT_OK) return RT_OK;
   rt_graph_free(graph);
   rt_store_free(store);
@@ -185,12 +191,27 @@ static rt_status time_both(rt_quantizer *q, rt_network *floating, rt_network *in
   return RT_OK;
 }
 
+/* On the test images, or all there are for calibration. */
+static rt_status beside_twin(rt_quantizer *q, rt_network *int8) {
+  rt_network *twin = NULL;
+  rt_metrics *m[2] = {NULL, NULL};
+  rt_data_info d;
+  rt_data_describe(q->data, &d);
+  rt_status s = d.count[RT_TEST] ? rt_quantize_twin(q, &twin) : RT_OK;
+  for (int i = 0; i < 2 && s == RT_OK; i++) s = rt_metrics_new(q->network->info.classes, &m[i]);
+  if (s == RT_OK && twin) s = rt_evaluate_beside(int8, twin, q->data, RT_TEST, q->o.batch, m[0], m[1], &q->beside_twin);
+  for (int i = 0; i < 2; i++) rt_metrics_free(m[i]);
+  rt_network_free(twin);
+  return s;
+}
+
 static rt_status analyze(rt_quantizer *q, rt_network *floating, rt_network *int8, const probe *p) {
   rt_status s = time_both(q, floating, int8);
   if (s == RT_OK) s = rt_quantize_output_noise(q, p->x, p->n);
+  if (s == RT_OK && q->record.method == RT_METHOD_STATIC) s = rt_quantize_twin_steps(q, p->x, p->n);
   for (int i = 0; i < q->record.n && s == RT_OK; i++) {
     const rt_record_node *n = &q->record.node[i];
-    if (n->form != RT_FORM_INT8) continue;
+    if (!rt_record_is_product(n)) continue;
     s = weight_noise(q, int8, n, &q->cost[i].weight_sqnr);
     if (s == RT_OK) s = alone(q, p, i, &q->cost[i].alone_sqnr);
   }
@@ -205,6 +226,7 @@ rt_status rt_quantize_analyze(rt_quantizer *q) {
   if (s == RT_OK) s = rt_quantize_form(q, &q->record, true, &int8);
   if (s == RT_OK) s = probe_new(q, floating, &p);
   if (s == RT_OK) s = analyze(q, floating, int8, &p);
+  if (s == RT_OK && q->record.method == RT_METHOD_STATIC) s = beside_twin(q, int8);
   probe_release(&p);
   rt_network_free(floating);
   rt_network_free(int8);
@@ -217,7 +239,7 @@ rt_status rt_quantize_analyze(rt_quantizer *q) {
 static int worst(const rt_quantizer *q) {
   int found = -1;
   for (int i = 0; i < q->record.n; i++)
-    if (q->record.node[i].form == RT_FORM_INT8 && (found < 0 || q->cost[i].alone_sqnr < q->cost[found].alone_sqnr))
+    if (rt_record_is_product(&q->record.node[i]) && (found < 0 || q->cost[i].alone_sqnr < q->cost[found].alone_sqnr))
       found = i;
   return found;
 }

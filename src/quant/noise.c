@@ -57,7 +57,9 @@ static rt_status marked_plan(const rt_quantizer *q, const rt_graph *from, bool i
     const rt_record_node *n = &q->record.node[i];
     if (n->form != RT_FORM_INT8) continue;
     const rt_node *product = rt_quantize_node(q->folded, n->node, NULL);
-    const rt_op *op = *n->winograd ? RT_OP(conv2d_winograd_int8) : product->op->int8;
+    const rt_op *op = *n->winograd           ? RT_OP(conv2d_winograd_int8)
+                      : product->op->regrids ? product->op->regrids
+                                             : product->op->int8;
     const rt_node *node = int8 ? rt_quantize_node(from, n->node, op) : last_of(from, n->node);
     snprintf(name, sizeof name, "%d", i);
     if (node) rt_mark_output(rw.to, name, rt_rewrite_value(&rw, node->out[0]));

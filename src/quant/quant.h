@@ -3,7 +3,9 @@
  *   settings.c   the table of settings
  *   refine.c     equalization of layers, correction of biases
  *   winograd.c   which convolutions run by Winograd in int8
+ *   winograd_choice.c  those of them whose rounding the logits bear
  *   measure.c    accuracy, signal to noise, which layer costs what
+ *   twin.c       int8 beside its fake-quantized twin
  *   noise.c      signal to noise of every layer
  *   write.c      the file
  *   quantize.c   rt_quantize: all of it in order */
@@ -30,6 +32,7 @@ rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, in
 typedef struct rt_layer_cost {
   double weight_sqnr, output_sqnr; /* dB: of the weight, of what the node makes */
   double alone_sqnr;               /* dB of the logits when this node alone is in int8 */
+  double steps;                    /* at most, from what the fake-quantized twin makes of the same levels */
   double float_seconds, int8_seconds;
 } rt_layer_cost;
 
@@ -38,15 +41,16 @@ typedef struct rt_quantizer {
   rt_quantize_settings o;
   rt_data *data;       /* NULL: none */
   rt_network *network; /* from the file; int8 in the end */
-  rt_store *folded_store;
-  rt_graph *folded;
+  rt_store *folded_store, *untouched_store;
+  rt_graph *folded, *untouched; /* untouched: as it was before refinements changed its weights; NULL: they didn't */
   rt_ranges ranges;
   rt_record record;
   rt_layer_cost *cost;    /* by node of the record; NULL: not analyzed */
   rt_score before, after; /* on the split that was measured */
   rt_split split;
-  int64_t agree; /* of its images: float and int8 say the same class */
-  float *image;  /* test vectors */
+  int64_t agree;            /* of its images: float and int8 say the same class */
+  rt_agreement beside_twin; /* int8 and its fake-quantized twin, on the test images; none: not analyzed */
+  float *image;             /* test vectors */
   int64_t vectors;
   rt_quantize_listener *listen;
   void *context;
@@ -62,11 +66,19 @@ rt_status rt_quantize_correct(rt_quantizer *q);
 /* ---- winograd.c ---- */
 /* Which convolutions of the record run by Winograd, and the grids of their transformed inputs. After the scales are known. */
 rt_status rt_quantize_winograd(rt_quantizer *q);
+/* ---- winograd_choice.c: of n nodes that have such grids, those that keep them; products: multiplications, to compare ---- */
+rt_status rt_quantize_choose_winograd(rt_quantizer *q, rt_record_node *const *node, const double *products, int n);
 
 /* ---- measure.c ---- */
 /* The int8 form of a record over a new store, not compiled. On failure both may be there, and are the caller's. */
 rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_store **store, rt_graph **graph);
-/* A compiled network of the record over new variables, and of the folded graph itself. */
+/* A folded graph again, over a copy of its variables. On failure both may be there, and are the caller's. */
+rt_status rt_quantize_copy(const rt_graph *folded, rt_store **store, rt_graph **graph);
+/* Keep the network as it is, before its weights are changed: what the int8 one is compared with. */
+rt_status rt_quantize_keep(rt_quantizer *q);
+/* A compiled network of the record over new variables, and of the untouched float graph. */
+rt_status rt_quantize_compile(const rt_quantizer *q, rt_store *store, rt_graph *graph, bool bf16, bool profile,
+                              rt_network **out);
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out);
 rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out);
 rt_status rt_quantize_measure(rt_quantizer *q, rt_network *int8);
@@ -82,6 +94,11 @@ rt_status rt_quantize_output_noise(rt_quantizer *q, const float *images, int64_t
 const rt_node *rt_quantize_node(const rt_graph *g, const char *name, const rt_op *op);
 /* The one node that reads v; NULL where several do, or none, or it is a result. */
 const rt_node *rt_quantize_only_reader(const rt_graph *g, const rt_value *v);
+
+/* ---- twin.c: static ranges only ---- */
+/* Into the costs: by how many levels each node's results differ from its fake-quantized twin's. */
+rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n);
+rt_status rt_quantize_twin(const rt_quantizer *q, rt_network **out);
 
 /* ---- write.c ---- */
 rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8);

@@ -114,6 +114,9 @@ static rt_status calibrate(rt_quantizer *q) {
 static rt_status obey(rt_quantizer *q) {
   rt_status s = rt_record_open(q->o.record, &q->record);
   if (s == RT_OK && rt_is_onnx(q->o.out)) rt_record_run_directly(&q->record); /* ONNX has no such convolution */
+  if (s == RT_OK && q->o.method == RT_METHOD_DYNAMIC && q->record.method != RT_METHOD_DYNAMIC)
+    return rt_fail(RT_E_ARGUMENT, "%s: it is a record of static ranges, and method=dynamic has none: leave one out",
+                   q->o.record);
   if (s != RT_OK || rt_record_covers(&q->record)) return s;
   return rt_fail(RT_E_ARGUMENT, "%s: it leaves no layer of %s in int8", q->o.record, q->o.model);
 }
@@ -134,8 +137,10 @@ static rt_status decide(rt_quantizer *q) {
                             .schemes = q->o.schemes};
   q->record.data = q->o.data;
   rt_status s = rt_record_decide(&q->record, q->folded, &decisions);
+  if (s == RT_OK && (q->o.equalize || q->o.correct_bias)) s = rt_quantize_keep(q);
   if (s == RT_OK && q->o.equalize) s = equalize(q);
   if (s == RT_OK && q->o.method == RT_METHOD_STATIC) s = calibrate(q);
+  if (s == RT_OK) s = rt_record_settle(&q->record, q->folded);
   if (s == RT_OK && q->o.correct_bias) s = rt_quantize_correct(q);
   bool winograd = q->o.winograd && q->o.method == RT_METHOD_STATIC && !rt_is_onnx(q->o.out);
   return s == RT_OK && winograd ? rt_quantize_winograd(q) : s;
@@ -177,6 +182,8 @@ rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *list
   rt_free(q.cost);
   rt_ranges_release(&q.ranges);
   rt_record_release(&q.record);
+  rt_graph_free(q.untouched);
+  rt_store_free(q.untouched_store);
   rt_graph_free(q.folded);
   rt_store_free(q.folded_store);
   rt_network_free(q.network);

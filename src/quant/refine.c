@@ -130,7 +130,7 @@ rt_status rt_quantize_correct(rt_quantizer *q) {
   if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, int8, &graph);
   if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, int8);
   for (int i = 0; i < q->record.n && s == RT_OK; i++)
-    if (q->record.node[i].form == RT_FORM_INT8) s = correct(q, &q->record.node[i], int8);
+    if (rt_record_is_product(&q->record.node[i])) s = correct(q, &q->record.node[i], int8);
   rt_graph_free(graph);
   rt_store_free(int8);
   return s;

@@ -23,6 +23,7 @@ typedef struct candidate {
   rt_record_node *node;
   const rt_conv2d_int8_attr *attr; /* in the int8 graph */
   int64_t (*count)[BINS];          /* by tap: of the transformed input -MOST … MOST */
+  double filters, products;        /* filters: their channels, too; multiplications of an image, over 9 */
 } candidate;
 
 static bool is_candidate(const rt_quantizer *q, const rt_record_node *n, const rt_node *node) {
@@ -55,7 +56,7 @@ static void count_plane(const candidate *c, const uint8_t *x, int64_t h, int64_t
     }
 }
 
-static rt_status count_all(const candidate *all, int n, const rt_plan *plan) {
+static rt_status count_all(candidate *all, int n, const rt_plan *plan) {
   for (int i = 0; i < n; i++) {
     char name[32];
     rt_result r;
@@ -63,12 +64,13 @@ static rt_status count_all(const candidate *all, int n, const rt_plan *plan) {
     rt_status s = rt_plan_result(plan, name, &r);
     if (s != RT_OK) return s;
     int64_t h = r.dim[2], w = r.dim[3];
+    all[i].products = (double)(h * w) * all[i].filters;
     for (int64_t p = 0; p < r.dim[0] * r.dim[1]; p++) count_plane(&all[i], (const uint8_t *)r.data + p * h * w, h, w);
   }
   return RT_OK;
 }
 
-static rt_status run_images(const rt_quantizer *q, const candidate *all, int n, rt_plan *plan) {
+static rt_status run_images(const rt_quantizer *q, candidate *all, int n, rt_plan *plan) {
   const rt_network_info *i = &q->network->info;
   float *x = NULL;
   int64_t got = 0, image = i->channels * i->height * i->width, batch = q->o.batch < 16 ? q->o.batch : 16;
@@ -138,6 +140,7 @@ static rt_status mark(rt_graph *g, candidate *c, int number) {
   if (!node) return rt_fail(RT_E_INTERNAL, "quantize: %s isn't in the int8 network", c->node->node);
   snprintf(name, sizeof name, "winograd.%d", number);
   c->attr = node->attr;
+  c->filters = (double)(node->in[1]->type.dim[0] * node->in[1]->type.dim[1]);
   c->count = rt_alloc_array(TAPS, sizeof *c->count);
   rt_mark_output(g, name, node->in[0]);
   return c->count ? rt_graph_status(g) : RT_E_MEMORY;
@@ -168,6 +171,24 @@ static rt_status calibrate(rt_quantizer *q, candidate *all, int n) {
   return s;
 }
 
+/* Those with grids that are fine enough. */
+static rt_status choose(rt_quantizer *q, const candidate *all, int n, int *runs) {
+  rt_record_node **node = rt_alloc_array((size_t)n + 1, sizeof(rt_record_node *));
+  double *products = rt_alloc_array((size_t)n + 1, sizeof *products);
+  int fine = 0;
+  for (int i = 0; node && products && i < n; i++) {
+    if (!*all[i].node->winograd) continue;
+    node[fine] = all[i].node;
+    products[fine++] = all[i].products;
+  }
+  rt_status s = node && products ? RT_OK : RT_E_MEMORY;
+  if (s == RT_OK && fine) s = rt_quantize_choose_winograd(q, node, products, fine);
+  for (int i = 0; s == RT_OK && i < fine; i++) *runs += *node[i]->winograd > 0;
+  rt_free(node);
+  rt_free(products);
+  return s;
+}
+
 rt_status rt_quantize_winograd(rt_quantizer *q) {
   candidate *all = rt_alloc_array((size_t)q->record.n + 1, sizeof *all);
   int n = 0, runs = 0;
@@ -178,10 +199,8 @@ rt_status rt_quantize_winograd(rt_quantizer *q) {
     if (folded && is_candidate(q, node, folded)) all[n++].node = node;
   }
   rt_status s = n ? calibrate(q, all, n) : RT_OK;
-  for (int i = 0; i < n; i++) {
-    runs += s == RT_OK && *all[i].node->winograd;
-    rt_free(all[i].count);
-  }
+  if (s == RT_OK && n) s = choose(q, all, n, &runs);
+  for (int i = 0; i < n; i++) rt_free(all[i].count);
   rt_free(all);
   if (s == RT_OK && n) rt_quantize_tell(q, "%d of %d 3×3 convolutions by Winograd in int8", runs, n);
   return s;

@@ -123,10 +123,11 @@ static void add_score(cJSON *o, const char *name, const rt_score *s) {
   cJSON_AddNumberToObject(score, "top1", s->top1);
 }
 
-static void add_cost(cJSON *o, const rt_layer_cost *c) {
-  cJSON_AddNumberToObject(o, "weight_sqnr", c->weight_sqnr);
+static void add_cost(cJSON *o, const rt_layer_cost *c, bool product) {
+  if (product) cJSON_AddNumberToObject(o, "weight_sqnr", c->weight_sqnr);
   cJSON_AddNumberToObject(o, "output_sqnr", c->output_sqnr);
-  cJSON_AddNumberToObject(o, "alone_sqnr", c->alone_sqnr);
+  if (product) cJSON_AddNumberToObject(o, "alone_sqnr", c->alone_sqnr);
+  cJSON_AddNumberToObject(o, "steps", c->steps);
   cJSON_AddNumberToObject(o, "float_ms", c->float_seconds * 1e3);
   cJSON_AddNumberToObject(o, "int8_ms", c->int8_seconds * 1e3);
 }
@@ -143,7 +144,8 @@ static rt_status add_layers(const rt_quantizer *q, cJSON *o) {
     const rt_record_node *n = &q->record.node[i];
     int8 += n->form == RT_FORM_INT8;
     products += strcmp(n->op, "input") != 0;
-    if (q->cost && n->form == RT_FORM_INT8) add_cost(cJSON_GetArrayItem(nodes, i), &q->cost[i]);
+    if (q->cost && n->form == RT_FORM_INT8)
+      add_cost(cJSON_GetArrayItem(nodes, i), &q->cost[i], rt_record_is_product(n));
   }
   cJSON_AddNumberToObject(o, "nodes", products);
   cJSON_AddNumberToObject(o, "int8", int8);
@@ -162,6 +164,7 @@ rt_status rt_quantize_report_json(const rt_quantizer *q, char **out) {
   add_score(o, "before", &q->before);
   add_score(o, "after", &q->after);
   if (q->after.images) cJSON_AddNumberToObject(o, "agree", (double)q->agree);
+  if (q->beside_twin.images) cJSON_AddNumberToObject(o, "agree_twin", (double)q->beside_twin.agree);
   if (stat(q->o.model, &now) == 0) cJSON_AddNumberToObject(o, "bytes_before", (double)now.st_size);
   if (stat(q->o.out, &now) == 0) cJSON_AddNumberToObject(o, "bytes", (double)now.st_size);
   rt_status s = add_layers(q, o);

@@ -52,7 +52,7 @@ static rt_status apply(const rules *r, rt_record_node *n) {
     if (s != RT_OK) return s;
     if (fnmatch(pattern, n->node, 0) != 0) continue;
     r->used[r->keeps + i] = true;
-    if (n->form == RT_FORM_INT8) n->weights = weights;
+    if (rt_record_is_product(n)) n->weights = weights;
   }
   return RT_OK;
 }
@@ -61,6 +61,7 @@ static const char *obstacle(const rt_decisions *d, const rt_node *node) {
   if (node->op->moves) return "it only moves values, in whatever form they come";
   if (d->method == RT_METHOD_DYNAMIC && !d->convolutions && node->op == RT_OP(conv2d))
     return "convolutions have dynamic ranges only if asked to";
+  if (d->method == RT_METHOD_DYNAMIC && node->op->regrids) return "with dynamic ranges only products are in int8";
   return rt_int8_obstacle(node);
 }
 
@@ -69,7 +70,7 @@ static rt_status decide_node(rt_record *record, const rt_decisions *d, const rul
   rt_record_node n = {.node = node->name, .op = node->op->name, .why = why ? why : ""};
   if (!why) {
     n.form = RT_FORM_INT8;
-    n.weights = rt_target_weights(record->target);
+    if (node->op->int8) n.weights = rt_target_weights(record->target);
   }
   rt_status s = apply(r, &n);
   return s == RT_OK && !rt_record_find(record, n.node) ? rt_record_add(record, &n) : s;
@@ -93,9 +94,14 @@ static rt_status check_used(const rules *r) {
   return RT_OK;
 }
 
+bool rt_record_is_product(const rt_record_node *n) {
+  const rt_op *op = rt_op_find(n->op);
+  return n->form == RT_FORM_INT8 && op && op->int8;
+}
+
 bool rt_record_covers(const rt_record *record) {
   for (int i = 0; i < record->n; i++)
-    if (record->node[i].form == RT_FORM_INT8) return true;
+    if (rt_record_is_product(&record->node[i])) return true;
   return false;
 }
 

@@ -107,12 +107,19 @@ static bool is_of_product(const rt_value *v) {
 }
 
 /* A sum becomes part of a convolution whose result it takes; the other operand is read there as levels. */
-static void keep_residual(dropping *d, const rt_node *add) {
-  for (int i = 0; i < 2; i++)
-    if (is_of_product(add->in[i])) {
-      d->int8[add->in[1 - i]->id] = true;
-      return;
+static bool keep_residual(dropping *d, const rt_node *node) {
+  for (int i = 0; node->op == RT_OP(add) && i < 2; i++)
+    if (is_of_product(node->in[i])) {
+      d->int8[node->in[1 - i]->id] = true;
+      return true;
     }
+  return false;
+}
+
+static bool is_rounded(const rt_graph *g, const rt_value *v) {
+  for (int i = 0; i < g->n_nodes; i++)
+    if (g->node[i]->op == RT_OP(quantize) && g->node[i]->in[0] == v) return true;
+  return false;
 }
 
 static rt_status drop_unread(rt_graph **g, bool *narrow) {
@@ -122,8 +129,9 @@ static rt_status drop_unread(rt_graph **g, bool *narrow) {
   for (int i = 0; i < (*g)->n_nodes; i++) {
     const rt_node *node = (*g)->node[i];
     if (node->op == RT_OP(quantize)) d.narrow = d.narrow && is_cut(node);
-    if (node->op == RT_OP(add)) keep_residual(&d, node);
     if (node->op->moves || is_product(node, &unused)) d.int8[node->in[0]->id] = true;
+    if (keep_residual(&d, node) || !node->op->regrids || !is_rounded(*g, node->out[0])) continue;
+    for (int j = 0; j < node->n_in; j++) d.int8[node->in[j]->id] = true;
   }
   *narrow = d.narrow;
   rt_status s = rt_pass_run(g, NULL, drop, &d);
@@ -136,7 +144,8 @@ static rt_status drop_unread(rt_graph **g, bool *narrow) {
 typedef struct grid {
   const rt_value *value; /* of the float network */
   double scale;
-  int zero_point, of_file; /* here and there: levels below 0 are of no use behind a relu, which our products end at level 0 */
+  int zero_point,
+      of_file; /* here and there: levels below 0 are of no use behind a relu, which our products end at level 0 */
 } grid;
 
 typedef struct product {
@@ -274,10 +283,25 @@ static rt_status keep_steps(const product *p, rt_store *folded, const rt_var *w,
   return s;
 }
 
+static const grid *grid_named(const stripping *t, const char *name) {
+  const grid *found = NULL;
+  for (int i = 0; i < t->n_grids; i++)
+    if (t->grid[i].value->node && strcmp(t->grid[i].value->node->name, name) == 0) found = &t->grid[i];
+  return found;
+}
+
 static const product *find_product(const stripping *t, const char *name) {
   for (int i = 0; i < t->n_products; i++)
     if (strcmp(t->product[i].node->name, name) == 0) return &t->product[i];
   return NULL;
+}
+
+/* All that it reads and makes is on grids. */
+static bool regrids(const stripping *t, const rt_node *node) {
+  if (!node->op->regrids || !grid_named(t, node->name)) return false;
+  for (int i = 0; i < node->n_in; i++)
+    if (!node->in[i]->node || !grid_named(t, node->in[i]->node->name)) return false;
+  return true;
 }
 
 static rt_status add_node(const stripping *t, const rt_node *node, rt_store *folded, rt_record *record) {
@@ -295,12 +319,14 @@ static rt_status add_node(const stripping *t, const rt_node *node, rt_store *fol
     n.form = *n.why ? RT_FORM_FP32 : RT_FORM_INT8;
     n.weights = *n.why ? RT_WEIGHTS_NONE : p->steps.n == 1 ? RT_WEIGHTS_PER_TENSOR : RT_WEIGHTS_PER_CHANNEL;
   }
-  for (int i = 0; i < t->n_grids; i++) {
-    const rt_value *v = t->grid[i].value;
-    if (v->node && strcmp(v->node->name, node->name) == 0) {
-      n.scale = (double)(float)t->grid[i].scale;
-      n.zero_point = t->grid[i].zero_point;
-    }
+  if (!obstacle && regrids(t, node)) {
+    n.form = RT_FORM_INT8;
+    n.why = "";
+  }
+  const grid *g = grid_named(t, node->name);
+  if (g) {
+    n.scale = (double)(float)g->scale;
+    n.zero_point = g->zero_point;
   }
   return s == RT_OK ? rt_record_add(record, &n) : s;
 }

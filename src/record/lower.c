@@ -17,9 +17,13 @@ static const rt_node *find_node(const rt_graph *g, const char *name) {
 }
 
 static rt_status check_record(const rt_record *r, const rt_graph *g) {
+  int high = rt_target_activations(r->target).high;
   for (int i = 0; i < r->n; i++) {
     const rt_record_node *n = &r->node[i];
     const rt_node *node = find_node(g, n->node);
+    if (n->scale > 0 && (n->zero_point < 0 || n->zero_point > high))
+      return rt_fail(RT_E_ARGUMENT, "the quantization record gives %s the zero point %d: for %s levels go from 0 to %d",
+                     n->node, n->zero_point, rt_target_name(r->target), high);
     if (n->form != RT_FORM_INT8) continue;
     if (!node || strcmp(node->op->name, n->op) != 0)
       return rt_fail(RT_E_ARGUMENT,
@@ -73,6 +77,30 @@ rt_status rt_record_lower(const rt_record *r, const rt_graph *folded, rt_store *
     if (s == RT_OK) s = declare(to, r->node[i].node, "out_zero_point", RT_S32);
   }
   rt_free((void *)table.node);
+  return s;
+}
+
+static bool makes_levels(const rt_graph *g, const char *name) {
+  for (int i = 0; i < g->n_nodes; i++)
+    if (strcmp(g->node[i]->name, name) == 0 && g->node[i]->op != RT_OP(quantize) &&
+        g->node[i]->out[0]->type.dtype == RT_U8)
+      return true;
+  return false;
+}
+
+rt_status rt_record_settle(rt_record *r, const rt_graph *folded) {
+  rt_store *store = NULL;
+  rt_graph *graph = NULL;
+  rt_status s = rt_store_new(&store);
+  if (s == RT_OK) s = rt_record_lower(r, folded, store, &graph);
+  for (int i = 0; i < r->n && s == RT_OK; i++) {
+    rt_record_node *n = &r->node[i];
+    if (n->form != RT_FORM_INT8 || rt_record_is_product(n) || makes_levels(graph, n->node)) continue;
+    n->form = RT_FORM_FP32;
+    n->why = "what is in front of it or behind it is floating";
+  }
+  rt_graph_free(graph);
+  rt_store_free(store);
   return s;
 }
 
@@ -150,7 +178,7 @@ rt_status rt_record_fill(const rt_record *r, const rt_graph *folded, rt_store *t
     rt_var *scale = variable(to, n->node, "out_scale"), *zero = variable(to, n->node, "out_zero_point");
     if (scale) *(float *)scale->data = (float)n->scale;
     if (zero) *(int32_t *)zero->data = n->zero_point;
-    if (n->form == RT_FORM_INT8) s = fill_node(n, folded, to);
+    if (rt_record_is_product(n)) s = fill_node(n, folded, to);
   }
   return s;
 }

@@ -55,7 +55,8 @@ rt_status rt_record_add(rt_record *r, const rt_record_node *node) {
   now->op = copy(r, node->op);
   now->why = copy(r, node->why);
   now->observer = copy(r, node->observer);
-  if (!now->node || !now->op || !now->why || !now->observer) return RT_E_MEMORY;
+  now->winograd_why = copy(r, node->winograd_why);
+  if (!now->node || !now->op || !now->why || !now->observer || !now->winograd_why) return RT_E_MEMORY;
   r->n++;
   return RT_OK;
 }
@@ -89,6 +90,7 @@ static cJSON *node_json(const rt_record_node *n) {
     cJSON_AddStringToObject(o, "observer", n->observer);
   }
   if (*n->winograd) cJSON_AddItemToObject(o, "winograd", cJSON_CreateIntArray(n->winograd, WINOGRAD_NUMBERS));
+  if (*n->winograd_why) cJSON_AddStringToObject(o, "winograd_why", n->winograd_why);
   return o;
 }
 
@@ -200,7 +202,8 @@ static rt_status read_output(const reading *r, const cJSON *o, rt_record_node *n
 static rt_status read_winograd(const reading *r, const cJSON *o, rt_record_node *n) {
   const cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "winograd"), *item;
   int i = 0;
-  if (!list) return RT_OK;
+  rt_status s = text_of(r, o, "winograd_why", false, &n->winograd_why);
+  if (!list || s != RT_OK) return s;
   cJSON_ArrayForEach(item, list) {
     double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
     bool centre = i == RT_WINOGRAD_TAPS;

@@ -39,7 +39,8 @@ typedef struct rt_record_node {
   double scale;         /* of its output; 0: it isn't quantized */
   int zero_point;
   int winograd[RT_WINOGRAD_TAPS +
-               1]; /* multipliers and centre of conv2d_winograd_int8; the first 0: it runs directly */
+               1];          /* multipliers and centre of conv2d_winograd_int8; the first 0: it runs directly */
+  const char *winograd_why; /* or why it doesn't; "" where nobody asked */
 } rt_record_node;
 
 typedef struct rt_record {
@@ -75,7 +76,9 @@ typedef struct rt_decisions {
 
 /* A record without ranges of a folded graph. RT_E_ARGUMENT where no node would be in int8. */
 rt_status rt_record_decide(rt_record *record, const rt_graph *folded, const rt_decisions *decisions);
-/* Is any node in int8? */
+/* It is a product in int8: it has weights. */
+bool rt_record_is_product(const rt_record_node *node);
+/* Is any product in int8? */
 bool rt_record_covers(const rt_record *record);
 /* A list, "a;b", split where it stands; *n are there. */
 rt_status rt_split_list(const char *text, rt_arena *arena, const char *const **out, int *n);
@@ -129,6 +132,8 @@ rt_status rt_record_table(const rt_record *record, rt_int8_table *out);
  *   NODE.out_scale f32, NODE.out_zero_point s32, scalars, of every value that is on a grid
  * RT_E_ARGUMENT where the record isn't of this graph. */
 rt_status rt_record_lower(const rt_record *record, const rt_graph *folded, rt_store *to, rt_graph **out);
+/* What nothing around it has on a grid stays floating: nodes without weights of which the lowered graph has no form for levels. */
+rt_status rt_record_settle(rt_record *record, const rt_graph *folded);
 /* Values of these variables from those of the folded graph. RT_E_RANGE where a weight isn't finite. */
 rt_status rt_record_fill(const rt_record *record, const rt_graph *folded, rt_store *to);
 /* Do the variables, as a file had them, agree with the record? */

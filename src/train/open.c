@@ -392,13 +392,11 @@ static rt_status lower_grids(rt_network *n) {
   rt_record record;
   rt_store *store;
   rt_graph *graph;
-  bool int8 = false;
   if (!rt_record_has_grids(n->graph)) return RT_OK;
   rt_status s = rt_record_of_grids(&n->graph, &record, &store, &graph);
   if (s == RT_E_ARGUMENT) return RT_OK; /* a product reads what is on no grid */
   if (s != RT_OK) return s;
-  for (int i = 0; i < record.n; i++) int8 = int8 || record.node[i].form == RT_FORM_INT8;
-  if (int8) {
+  if (rt_record_covers(&record)) {
     rt_network_replace(n, store, graph);
     note_target(n, record.target);
   } else {

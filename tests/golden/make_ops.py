@@ -402,6 +402,22 @@ def quantized():
     case("fake_quant_weight", "per_tensor=true", [w],
          lambda v: fake_quant(v, v.detach().abs().max() / 127, torch.zeros(()), -127, 127))
 
+    def level(v, zero, high=255):
+        return torch.clamp(v.round() + zero, 0, high).to(torch.uint8)
+
+    case("requantize", "scale=0.37 from=12 zero_point=3", [levels(2, 3, 5, 4)], lambda q: level((q.double() - 12) * 0.37, 3), loss=())
+    case("add_int8", "scale=0.37 from=12 scale_2=0.83 from_2=7 zero_point=30 high=127", [levels(2, 3, 5, 4), levels(2, 3, 5, 4)],
+         lambda a, b: level((a.double() - 12) * 0.37 + (b.double() - 7) * 0.83, 30, 127), loss=())
+    for text, kwargs in (("kernel=2", {"kernel_size": 2}),
+                         ("kernel=3 stride=2 padding=1", {"kernel_size": 3, "stride": 2, "padding": 1}),
+                         ("kernel=3 stride=2 padding=1 count_include_pad=false",
+                          {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False})):
+        case("avg_pool2d_int8", text + " scale=1.37 from=9 zero_point=40", [levels(2, 5, 7, 6)],
+             lambda q: level(F.avg_pool2d(q.double() - 9, **kwargs) * 1.37, 40), loss=())
+    for size in 1, 3:
+        case("adaptive_avg_pool2d_int8", f"output_size={size} scale=2.13 from=100 zero_point=128", [levels(2, 5, 7, 6)],
+             lambda q: level(F.adaptive_avg_pool2d(q.double() - 100, size) * 2.13, 128), loss=())
+
 
 def pools():
     for options, kwargs, shape in (
