@@ -37,7 +37,7 @@ target_compile_options(retort_flags INTERFACE -fno-math-errno
   $<$<BOOL:${RETORT_WERROR}>:-Werror>)
 
 if(RETORT_SANITIZE)
-  set(sanitize -fsanitize=${RETORT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  set(sanitize -fsanitize=${RETORT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   add_compile_options(${sanitize})
   add_link_options(${sanitize})
 endif()

@@ -57,36 +57,50 @@ void rt_parallel_for(int64_t n, int64_t grain, rt_body *body, void *context) {
 
 #else
 
-typedef struct job {
+/* A pool for one loop at a time. Who finds it taken, a loop within a loop or another thread's, does its chunks itself. */
+static pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER; /* lock: of what follows */
+static pthread_cond_t begun = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITIALIZER;
+static struct loop {
   rt_body *body;
   void *context;
-  int64_t begin, end;
-} job;
+  int64_t n;
+  int chunks, next, left; /* next: the first that nobody has taken; left: not done */
+} loop;
+static int workers;
 
-static void *run(void *p) {
-  job *j = p;
-  j->body(j->context, j->begin, j->end);
-  return NULL;
+static void run_next(void) { /* with the lock, which is open meanwhile */
+  struct loop l = loop;
+  loop.next++;
+  pthread_mutex_unlock(&lock);
+  l.body(l.context, rt_chunk_begin(l.n, l.chunks, l.next), rt_chunk_begin(l.n, l.chunks, l.next + 1));
+  pthread_mutex_lock(&lock);
+  if (--loop.left == 0) pthread_cond_signal(&done);
 }
 
-/* A thread a chunk, made anew: this build exists to be watched by ThreadSanitizer, not to be fast. */
+static void *work(void *unused) {
+  pthread_mutex_lock(&lock);
+  for (;;) {
+    while (loop.next == loop.chunks) pthread_cond_wait(&begun, &lock);
+    run_next();
+  }
+  return unused;
+}
+
 void rt_parallel_for(int64_t n, int64_t grain, rt_body *body, void *context) {
   int chunks = rt_chunks(n, grain);
   if (n <= 0) return;
-  pthread_t id[RT_MAX_THREADS];
-  job jobs[RT_MAX_THREADS];
-  int started[RT_MAX_THREADS];
-  for (int i = 1; i < chunks; i++) {
-    jobs[i] = (job){body, context, rt_chunk_begin(n, chunks, i), rt_chunk_begin(n, chunks, i + 1)};
-    started[i] = pthread_create(&id[i], NULL, run, &jobs[i]) == 0;
+  if (chunks == 1 || pthread_mutex_trylock(&taken) != 0) {
+    for (int i = 0; i < chunks; i++) body(context, rt_chunk_begin(n, chunks, i), rt_chunk_begin(n, chunks, i + 1));
+    return;
   }
-  body(context, 0, rt_chunk_begin(n, chunks, 1));
-  for (int i = 1; i < chunks; i++) {
-    if (started[i])
-      pthread_join(id[i], NULL);
-    else
-      run(&jobs[i]);
-  }
+  pthread_mutex_lock(&lock);
+  for (pthread_t id; workers < chunks - 1 && pthread_create(&id, NULL, work, NULL) == 0; workers++) pthread_detach(id);
+  loop = (struct loop){body, context, n, chunks, 0, chunks};
+  pthread_cond_broadcast(&begun);
+  while (loop.next < loop.chunks) run_next();
+  while (loop.left) pthread_cond_wait(&done, &lock);
+  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(&taken);
 }
 
 #endif

@@ -12,6 +12,7 @@ import http.server
 import io
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -64,6 +65,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+    def hang_up(self):
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
     def do_GET(self):
         name, habit, server = self.path.rsplit("/", 1)[-1], self.server.habit, self.server
         data = server.files.get(name)
@@ -102,17 +108,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if habit in ("cut", "no ranges") and times <= 2 and len(data) > 10000:
             self.wfile.write(part[: len(part) // 2])
-            self.wfile.flush()
-            self.connection.close()
+            self.hang_up()
             return
-        if habit in ("stall", "stall once") and len(data) > 10000 and (habit == "stall" or times == 1):
+        if habit in ("stall", "stall once") and len(data) > 10000000 and (habit == "stall" or times == 1):
             self.wfile.write(part[: len(part) // 3])
             self.wfile.flush()
             time.sleep(8)
             return
         self.wfile.write(part)
         if habit == "endless":
-            self.connection.close()
+            self.hang_up()
 
 
 def files_of(directory):
