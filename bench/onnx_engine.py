@@ -1,4 +1,4 @@
-"""An .onnx file over an array of images, in a process of its own: what bench/onnx.py runs for each runtime.
+"""An .onnx file over an array of images, in a process of its own: what bench/onnx_runtimes.py runs for each runtime.
 
     python bench/onnx_engine.py onnxruntime|openvino MODEL.onnx X.npy OUT.npy
 """
@@ -13,6 +13,7 @@ def onnxruntime(path):
     import onnxruntime as ort
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 2
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: session.run(None, {name: x})[0]

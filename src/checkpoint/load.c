@@ -65,6 +65,12 @@ static int find_variable(const loading *l, const char *name) {
   return ends_with(name, ".num_batches_tracked") ? IGNORED : UNEXPECTED;
 }
 
+/* What nodes of an ONNX graph take along: shapes, bounds, scales. */
+static bool is_of_node(const loading *l, const rt_file_info *t) {
+  rt_type type = rt_type_of(t->dtype, t->rank, t->dim);
+  return strcmp(rt_file_form(l->file), "onnx") == 0 && (!rt_dtype_is_float(t->dtype) || rt_type_elements(&type) == 1);
+}
+
 static rt_status match_names(const loading *l, const rt_dialect *dialect, match *m) {
   char name[RT_NAME];
   m->fitting = 0;
@@ -74,6 +80,7 @@ static rt_status match_names(const loading *l, const rt_dialect *dialect, match 
     rt_status s = our_name(l, t.name, dialect, name);
     if (s != RT_OK) return s;
     int v = find_variable(l, name);
+    if (v == UNEXPECTED && is_of_node(l, &t)) v = IGNORED;
     if (v >= 0 && m->tensor[v] >= 0) v = UNEXPECTED; /* another one already came under this name */
     m->variable[i] = v;
     if (v < 0) continue;

@@ -110,6 +110,8 @@ def check_folded(work):
     check(run("verify", work / "broken/model.last.onnx").returncode == 0, "its test vectors")
     teacher = work / "norms/teacher.onnx"
     run("export", work / "norms/model.last.pth", "-o", teacher)
+    done = run("train", "--model", "resnet8:width=4", *data, "--epochs", 1, "--init", teacher, "--out", work / "from_onnx")
+    check(done.returncode == 0, f"weights of a model of the table from ONNX: {done.stdout}{done.stderr}")
     told = json.loads(run("inspect", teacher, "--json").stdout)
     names = [layer["name"] for layer in told["layers"]]
     check("layer2.0.conv1" in names, f"nodes of the teacher: {names}")

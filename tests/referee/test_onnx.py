@@ -35,6 +35,7 @@ RETORT = os.environ.get("RETORT", "build/release/retort")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 TOLERANCE = 1e-4
 ALL = "--all" in sys.argv
+SMALL = ("mobilenet_v3", "vgg11", "densenet", "squeezenet", "vit", "mlp", "text")
 failures = []
 
 
@@ -173,6 +174,8 @@ def trainable(name, work):
     for m in model.modules():
         if isinstance(m, torch.nn.Dropout):
             m.p = 0.0
+    if isinstance(model, torch_models.ResNet):
+        torch_models.settle(model, x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model, (x,), str(path), dynamo=False, opset_version=17, input_names=["x"], output_names=["logits"],
@@ -207,7 +210,7 @@ def gradients_of(name, work):
 
 def gradients(work):
     print("trained from ONNX: gradients are PyTorch's")
-    for name in onnx_models.MODELS if ALL else ("densenet",):
+    for name in onnx_models.MODELS if ALL else SMALL:
         try:
             gradients_of(name, work)
         except RetortError as error:

@@ -1,8 +1,8 @@
 """Networks of ours in other runtimes: what ONNX Runtime and OpenVINO say of them, beside what we say.
 
-    python bench/onnx.py --data build/cifar10 --model resnet20=resnet20-12fca82f.th --model resnet18=model.best.pth
-    python bench/onnx.py --table
-    python bench/onnx.py --large 500
+    python bench/onnx_runtimes.py --data build/cifar10 --model resnet20=resnet20-12fca82f.th --model resnet18=model.best.pth
+    python bench/onnx_runtimes.py --table
+    python bench/onnx_runtimes.py --large 500
 
 With --model, trained networks: each is exported in fp32 and in int8 (QDQ, calibrated on 512 training images), and both files run over
 the test images of CIFAR-10; the table counts images whose best class isn't ours. A file that says its normalisation keeps it; else it
@@ -97,13 +97,15 @@ def untrained(args, work):
 
 
 IMPORT = """
-import resource, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[1])
 from retort_ctypes import Graph, Store
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+def most():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+before, began = most(), time.perf_counter()
 store = Store()
 graph = Graph(store, sys.argv[2], classifier=True)
-print(time.perf_counter() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(time.perf_counter() - began, (most() - before) * 1024)
 """
 
 
