@@ -65,8 +65,9 @@ def trained(args, work):
         np.save(work / "x.npy", x)
         told = [] if said else ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
         files = {"fp32": work / f"{name}.onnx", "int8": work / f"{name}_int8.onnx"}
-        trouble = run("export", path, *([] if said else ["--model", name]), *told, "-o", files["fp32"]) or \
-            run("quantize", path, *([] if said else ["--network", name]), *told, "--data", f"cifar10:{args.data}", "--quiet", "-o", files["int8"])
+        trouble = run("export", path, *([] if said else ["--model", name]), *told, "-o", files["fp32"])
+        if not trouble and not files["int8"].exists():
+            trouble = run("quantize", path, *([] if said else ["--network", name]), *told, "--data", f"cifar10:{args.data}", "--quiet", "-o", files["int8"])
         if trouble:
             sys.exit(f"{path}: {trouble}")
         for form, file in files.items():
@@ -136,6 +137,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", action="append", default=[], metavar="NAME=FILE")
     p.add_argument("--data", default="build/cifar10", help="directory of CIFAR-10's binary files")
+    p.add_argument("--work", help="a directory in which int8 files are kept, and looked for, in place of a temporary one")
     p.add_argument("--table", action="store_true")
     p.add_argument("--large", type=int, default=0, metavar="MB")
     args = p.parse_args()
@@ -145,7 +147,7 @@ def main():
     os.environ.setdefault("RETORT", "build/release/retort")
     for part in [trained] * bool(args.model) + [untrained] * args.table + [large] * bool(args.large):
         with tempfile.TemporaryDirectory() as work:
-            rows = part(args, Path(work))
+            rows = part(args, Path(args.work or work))
         lines = ["| " + " | ".join(r) + " |" for r in rows]
         print("\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]))
 

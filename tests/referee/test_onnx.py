@@ -29,6 +29,7 @@ except ImportError as missing:
 
 import onnx_models
 import torch_models
+from onnx_checks import apart, expect, failures
 from retort_ctypes import Graph, Plan, RetortError, Store
 
 RETORT = os.environ.get("RETORT", "build/release/retort")
@@ -36,17 +37,6 @@ THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 TOLERANCE = 1e-4
 ALL = "--all" in sys.argv
 SMALL = ("mobilenet_v3", "vgg11", "densenet", "squeezenet", "vit", "mlp", "text")
-failures = []
-
-
-def expect(good, what):
-    print("  ok     " if good else "  FAILED ", what, flush=True)
-    if not good:
-        failures.append(what)
-
-
-def apart(a, b):
-    return float(np.abs(a.astype(np.float64) - b).max() / max(np.abs(b).max(), 1e-30))
 
 
 def session(path):

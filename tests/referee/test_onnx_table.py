@@ -18,25 +18,16 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
+from onnx_checks import apart, expect, failures
 from retort_ctypes import Graph, Store, lib
 
 RETORT = os.environ.get("RETORT", "build/release/retort")
+THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 TOLERANCE, TOLERANCE_INT8 = 1e-4, 0.05  # of the largest logit
 SHAPE, IMAGES = (3, 32, 32), 8
 DATA = ("--data", "synthetic", "--data-options", f"shape={','.join(map(str, SHAPE))} classes=10 images=16 test_images=0 validation=0")
 NARROW = {"mlp": "hidden=32", "mobilenet_v2": "width=0.25", "efficientnet_b0": "width=0.25", "resnet8x4": "width=16", "resnet32x4": "width=16",
           "wrn_28_10": "width=2"}  # the others: eight channels where they have the most at first
-failures = []
-
-
-def expect(good, what):
-    print("  ok     " if good else "  FAILED ", what, flush=True)
-    if not good:
-        failures.append(what)
-
-
-def apart(a, b):
-    return float(np.abs(a.astype(np.float64) - b).max() / max(np.abs(b).max(), 1e-30))
 
 
 def table():
@@ -70,13 +61,13 @@ def run(*line):
 
 def ours(path, x, work):
     np.save(work / "x.npy", x)
-    trouble = run("predict", path, "--npy", work / "x.npy", "--out", work / "y.npy", "--threads", 2)
+    trouble = run("predict", path, "--npy", work / "x.npy", "--out", work / "y.npy", "--threads", THREADS)
     return np.load(work / "y.npy") if not trouble else expect(False, trouble) or np.full((len(x), 1), np.nan)
 
 
 def runtime(path, x):
     options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, 2
+    options.log_severity_level, options.intra_op_num_threads = 3, THREADS
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(["logits"], {"x": x})[0]
 

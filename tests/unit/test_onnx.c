@@ -198,6 +198,10 @@ static void layers_are_recognised(void **state) {
   assert_int_equal(count(g, "linear"), 1);
   assert_int_equal(count(g, "add") + count(g, "matmul") + count(g, "transpose"), 0);
   assert_non_null(rt_find(g, "y"));
+  const rt_value *layer = rt_find_layer(g, "product"); /* by the names of nodes and of tensors that it stands for */
+  assert_non_null(layer);
+  assert_true(rt_find_layer(g, "sum") == layer && rt_find_layer(g, "z") == layer && !rt_find_layer(g, "xw"));
+  assert_true(rt_find_layer(g, "positive") != layer && rt_find_layer(g, "y") == rt_find_layer(g, "positive"));
   ok(rt_store_get(store, "w", w, sizeof w)); /* O×K, as our layers have it */
   assert_memory_equal(w, ((float[]){1, 3, 5, 2, 4, 6}), sizeof w);
   rt_graph_free(g);
