@@ -1,4 +1,6 @@
 /* Quantizing a network, with one flag a setting of the library's. */
+#include "interrupt.h"
+#include "progress.h"
 #include "settings.h"
 
 #include <cjson/cJSON.h>
@@ -18,9 +20,10 @@ static void prepare(void) {
   flags[n] = (flag){0};
 }
 
-static void tell(void *context, const char *text) {
-  (void)context;
-  if (!quiet) fprintf(stderr, "%s: %s\n", PROGRAM, text);
+static bool tell(void *context, const char *text, const rt_news *training) {
+  if (training) progress_tell(context, training);
+  if (text && !quiet) fprintf(stderr, "%s: %s\n", PROGRAM, text);
+  return !interrupted();
 }
 
 /* ---- the report ---- */
@@ -92,8 +95,15 @@ static int run(const char *const *arguments, int n) {
   int status = settings_collect(&all, pairs, &count);
   if (status != EXIT_DONE) return status;
   pairs[count++] = (rt_pair){"model", arguments[0]};
-  rt_status s = rt_quantize(pairs, count, tell, NULL, &text);
+  progress p = {.quiet = quiet || as_json};
+  catch_signals();
+  rt_status s = rt_quantize(pairs, count, tell, &p, &text);
+  progress_clear(&p);
   if (s != RT_OK) return complain(s);
+  if (!text) {
+    fprintf(stderr, "%s: interrupted; the same command goes on\n", PROGRAM);
+    return EXIT_INTERRUPTED;
+  }
   cJSON *o = cJSON_Parse(text);
   if (as_json) {
     puts(text);

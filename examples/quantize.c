@@ -5,9 +5,11 @@
 
 #include <stdio.h>
 
-static void tell(void *context, const char *text) {
+static bool tell(void *context, const char *text, const rt_news *training) {
   (void)context;
-  printf("  %s\n", text);
+  (void)training;
+  if (text) printf("  %s\n", text);
+  return true;
 }
 
 static rt_status count_right(const char *file, const rt_data *data, rt_score *score) {

@@ -775,6 +775,8 @@ typedef struct rt_train_report {
  *   events.out.tfevents.*    the same for TensorBoard, histograms of the weights, some images
  *   model.best.pth           (.onnx where the model is an .onnx file) the weights of the best epoch by validation accuracy (the last one without validation images)
  *   model.last.pth           those of the last epoch; both load with PyTorch's load_state_dict(strict=True)
+ *   model.int8.pth           (.onnx) of a run with quantize=qat: the best epoch in int8, as rt_quantize writes it; validation and
+ *                            test are measured in int8, and model.best.json is its quantization record
  *   checkpoint.safetensors   everything that going on needs, every epoch, every `checkpoint_steps` and at an interruption
  *   dark_knowledge.json      of a run with teachers: some test images and what teacher and student say of them
  * With resume=true a run in `out` goes on from its last checkpoint to the same bits as if it had never stopped, on the same
@@ -824,14 +826,17 @@ RT_API rt_status rt_report(const char *const *directories, int n, const char *ba
 RT_API int rt_quantize_setting_count(void);
 RT_API rt_status rt_quantize_setting(int i, rt_setting *out);
 
-/* A line of what is going on. */
-typedef void rt_quantize_listener(void *context, const char *text);
+/* A line of what is going on, or, with method=qat, news of the training (text is NULL then). False: stop, after a checkpoint of
+ * the training; what doesn't train isn't stopped. */
+typedef bool rt_quantize_listener(void *context, const char *text, const rt_news *training);
 
 /* Quantize the network of the file `model` into the file `out`. Settings are those of rt_quantize_setting; of one given twice the
  * last counts; `listen` may be NULL. *report, freed with rt_text_free, is a JSON object: "target", "images" (calibrated on),
  * "before" and "after" ({images, correct, top1}, where there are data), "agree", "bytes", "int8" and "nodes" (how many), and
  * "layers", a list of {node, op, precision, why, weights, scale, zero_point …} with what analysis adds to it. The file holds
  * int8 weights, their scales, the record (metadata "quantization"), the accuracy, and images with the logits expected.
+ * With method=qat the network is trained first, by rt_train with quantize=qat, in the directory that `out` is called after
+ * (NAME for NAME.pth); a run that was stopped there goes on. *report is NULL where the listener stopped it.
  * RT_E_ARGUMENT where no layer could be quantized. */
 RT_API rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *listen, void *context,
                              char **report);

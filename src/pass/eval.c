@@ -1,9 +1,10 @@
-/* Evaluation form: batch norm uses its running statistics and leaves them alone, dropout is gone. */
+/* Evaluation form: batch norm uses its running statistics and leaves them alone, dropout is gone. Frozen: the first of it. */
 #include "pass/pass.h"
 
 static bool visit(rt_pass *pass, const rt_node *node) {
   rt_rewrite *rw = &pass->rw;
-  if (node->op == RT_OP(dropout)) {
+  const bool *dropout_stays = pass->state;
+  if (node->op == RT_OP(dropout) && !*dropout_stays) {
     rt_rewrite_set(rw, node->out[0], rt_rewrite_value(rw, node->in[0]));
     return true;
   }
@@ -18,4 +19,12 @@ static bool visit(rt_pass *pass, const rt_node *node) {
   return source && source->op == RT_OP(batch_norm_train) && !rt_rewrite_value(rw, node->in[1]);
 }
 
-rt_status rt_pass_eval(rt_graph **graph, const char *scope) { return rt_pass_run(graph, scope, visit, NULL); }
+rt_status rt_pass_eval(rt_graph **graph, const char *scope) {
+  bool dropout_stays = false;
+  return rt_pass_run(graph, scope, visit, &dropout_stays);
+}
+
+rt_status rt_pass_freeze_statistics(rt_graph **graph, const char *scope) {
+  bool dropout_stays = true;
+  return rt_pass_run(graph, scope, visit, &dropout_stays);
+}

@@ -142,7 +142,10 @@ static rt_value *as_float(lowering *l, const rt_value *v) {
   rt_value *now = v ? rt_rewrite_value(&l->rw, v) : NULL;
   if (!v || now) return now;
   const grid *g = &l->grid[v->id];
-  if (l->fake) return g->q;
+  if (l->fake) {
+    if (g->q) rt_rewrite_set(&l->rw, v, g->q);
+    return g->q;
+  }
   rt_quantize_attr attr = {.scale = g->scale, .zero_point = g->zero_point, .high = l->table->high};
   if (g->q) now = rt_emit(l->rw.to, RT_OP(dequantize), name_of(v), &attr, 1, g->q);
   rt_rewrite_set(&l->rw, v, now);
@@ -337,8 +340,14 @@ static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, co
   bool winograd = p->row->winograd && l->grids == RT_GRIDS_FIXED && !p->norm && rt_int8_winograd_applies(p->node);
   rt_value *y =
       winograd ? fake_winograd(l, p, residual) : again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
-  if (p->norm) y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
-  if (p->act) y = again(l, p, p->act, y, -1, NULL);
+  if (p->norm) {
+    rt_rewrite_set(&l->rw, p->node->out[0], y); /* it may be marked */
+    y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
+  }
+  if (p->act) {
+    rt_rewrite_set(&l->rw, (p->norm ? p->norm : p->node)->out[0], y);
+    y = again(l, p, p->act, y, -1, NULL);
+  }
   return row ? rounded(l, row, y) : y;
 }
 
@@ -365,11 +374,19 @@ static const rt_value *residual_of(const product *p) {
   return (p->norm || n->op == RT_OP(conv2d)) && n->n_in > i ? n->in[i] : NULL;
 }
 
+/* Nothing stands between a layer and the norm behind it: folding takes no other. */
+static bool is_bare(const rt_node *layer) {
+  if (layer->op != RT_OP(conv2d)) return true;
+  const rt_conv2d_attr *a = layer->attr;
+  return a->activation == RT_ACTIVATION_NONE && (layer->n_in <= CONV_RESIDUAL || !layer->in[CONV_RESIDUAL]);
+}
+
 /* The product that ends at this node: itself, or the convolution whose batch norm it is. */
 static bool match(const lowering *l, const rt_node *node, product *p) {
   bool norm = l->fake && (node->op == RT_OP(batch_norm_train) || node->op == RT_OP(batch_norm));
   const rt_node *layer = norm ? node->in[0]->node : node;
-  if (!layer || (norm && l->reads[layer->out[0]->id] != node) || !is_int8(l, layer)) return false;
+  if (!layer || !is_int8(l, layer)) return false;
+  if (norm && (l->reads[layer->out[0]->id] != node || !is_bare(layer))) return false;
   *p = (product){.node = layer, .norm = norm ? node : NULL, .row = entry(l, layer->name), .y = {.scale = 1}};
   return true;
 }
@@ -529,7 +546,10 @@ static rt_status lower_node(lowering *l, const rt_node *node) {
 static void find_uses(lowering *l) {
   const rt_graph *g = l->from;
   int *uses = l->readers + g->n_values;
-  for (int i = 0; i < g->n_outputs; i++) uses[g->output[i].value->id] += 2;
+  for (int i = 0; i < g->n_outputs; i++) { /* a layer's own result is there beside its norm's, in floats */
+    const rt_value *v = g->output[i].value;
+    if (!l->fake || !v->node || !v->node->op->int8) uses[v->id] += 2;
+  }
   for (int i = 0; i < g->n_nodes; i++)
     for (int j = 0; j < g->node[i]->n_in; j++) {
       const rt_value *v = g->node[i]->in[j];

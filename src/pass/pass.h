@@ -15,6 +15,9 @@ typedef struct rt_pass {
 } rt_pass;
 typedef bool rt_visit(rt_pass *pass, const rt_node *node);
 
+/* Batch norm with its running statistics, which stay as they are, in a graph that is trained. */
+rt_status rt_pass_freeze_statistics(rt_graph **graph, const char *scope);
+
 /* Trade a little time for much memory: nodes from number `boundary` on are gradients; what they read of the forward pass
  * and is cheap to make again is made again, just before they need it. */
 rt_status rt_recompute(rt_graph **graph, int boundary);

@@ -10,74 +10,14 @@
 
 /* ---- networks ---- */
 
-rt_status rt_quantize_compile(const rt_quantizer *q, rt_store *store, rt_graph *graph, bool bf16, bool profile,
-                              rt_network **out) {
-  rt_network *n = rt_alloc(sizeof *n);
-  rt_plan_options options = {.profile = profile};
-  *out = NULL;
-  if (!n) return RT_E_MEMORY;
-  n->info = q->network->info; /* texts stay q->network's, which outlives it */
-  n->input = q->network->input;
-  n->output = q->network->output;
-  n->rank = q->network->rank;
-  n->store = store;
-  n->graph = graph;
-  rt_status s = rt_compile_evaluation(&n->graph, false, bf16, &options, &n->plan);
-  if (s == RT_OK)
-    *out = n;
-  else {
-    n->store = NULL;
-    n->graph = NULL;
-    rt_free(n);
-  }
-  return s;
-}
-
-static bool wants_bf16(const rt_record *r) {
-  for (int i = 0; i < r->n; i++)
-    if (r->node[i].form == RT_FORM_BF16) return true;
-  return false;
-}
-
-rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_store **store, rt_graph **graph) {
-  *graph = NULL;
-  rt_status s = rt_store_new(store);
-  if (s == RT_OK) s = rt_record_lower(record, q->folded, *store, graph);
-  return s == RT_OK ? rt_record_fill(record, q->folded, *store) : s;
-}
-
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out) {
-  rt_store *store = NULL;
-  rt_graph *graph = NULL;
-  rt_status s = rt_quantize_lower(q, record, &store, &graph);
-  if (s == RT_OK) s = rt_quantize_compile(q, store, graph, wants_bf16(record), profile, out);
-  if (s == RT_OK) return RT_OK;
-  rt_graph_free(graph);
-  rt_store_free(store);
-  return s;
+  return rt_int8_network(q->network, q->folded, record, profile, out);
 }
 
-rt_status rt_quantize_copy(const rt_graph *from, rt_store **store, rt_graph **graph) {
-  rt_status s = rt_folded_new(from, false, store, graph);
-  if (s == RT_OK) s = rt_store_init(*store, 0);
-  for (int i = 0; s == RT_OK && i < (*store)->n; i++) {
-    const rt_var *var = rt_store_find(from->store, (*store)->var[i]->name);
-    if (var) s = rt_store_set(*store, var->name, var->data, (size_t)rt_type_bytes(&var->type));
-  }
-  return s;
-}
-
-rt_status rt_quantize_keep(rt_quantizer *q) { return rt_quantize_copy(q->folded, &q->untouched_store, &q->untouched); }
+rt_status rt_quantize_keep(rt_quantizer *q) { return rt_folded_copy(q->folded, &q->untouched_store, &q->untouched); }
 
 rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out) {
-  rt_store *store = NULL;
-  rt_graph *graph = NULL;
-  rt_status s = rt_quantize_copy(q->untouched ? q->untouched : q->folded, &store, &graph);
-  if (s == RT_OK) s = rt_quantize_compile(q, store, graph, false, profile, out);
-  if (s == RT_OK) return RT_OK;
-  rt_graph_free(graph);
-  rt_store_free(store);
-  return s;
+  return rt_float_network(q->network, q->untouched ? q->untouched : q->folded, profile, out);
 }
 
 /* ---- accuracy ---- */
@@ -99,14 +39,14 @@ static rt_status measure_on(rt_quantizer *q, rt_network *before, rt_network *aft
 }
 
 rt_status rt_quantize_measure(rt_quantizer *q, rt_network *int8) {
-  rt_network *before;
+  rt_network *before = q->original;
   rt_data_info d;
   rt_data_describe(q->data, &d);
   if (!d.count[RT_TEST]) return RT_OK;
-  rt_status s = rt_quantize_float(q, false, &before);
+  rt_status s = before ? RT_OK : rt_quantize_float(q, false, &before);
   if (s != RT_OK) return s;
   s = measure_on(q, before, int8, RT_TEST);
-  rt_network_free(before);
+  if (before != q->original) rt_network_free(before);
   return s;
 }
 
@@ -197,7 +137,7 @@ static rt_status beside_twin(rt_quantizer *q, rt_network *int8) {
   rt_metrics *m[2] = {NULL, NULL};
   rt_data_info d;
   rt_data_describe(q->data, &d);
-  rt_status s = d.count[RT_TEST] ? rt_quantize_twin(q, &twin) : RT_OK;
+  rt_status s = d.count[RT_TEST] ? rt_twin_network(q->network, q->folded, &q->record, &twin) : RT_OK;
   for (int i = 0; i < 2 && s == RT_OK; i++) s = rt_metrics_new(q->network->info.classes, &m[i]);
   if (s == RT_OK && twin) s = rt_evaluate_beside(int8, twin, q->data, RT_TEST, q->o.batch, m[0], m[1], &q->beside_twin);
   for (int i = 0; i < 2; i++) rt_metrics_free(m[i]);

@@ -1,6 +1,7 @@
 /* Quantizing a network: what its files share.
  *
  *   settings.c   the table of settings
+ *   train.c      training for int8
  *   refine.c     equalization of layers, correction of biases
  *   winograd.c   which convolutions run by Winograd in int8
  *   winograd_choice.c  those of them whose rounding the logits bear
@@ -24,10 +25,14 @@ typedef struct rt_quantize_settings {
   bool convolutions, equalize, correct_bias, winograd, analyze;
   double max_drop;
   int64_t threads;
-  const char *out;
+  const char *quantize_options, *out;
 } rt_quantize_settings;
 
-rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena);
+/* Is a setting of method=qat alone. */
+bool rt_quantize_trains(const char *setting);
+/* Those that are of training are left to rt_train: *training of them. */
+rt_status rt_quantize_parse(rt_quantize_settings *o, const rt_pair *settings, int n, rt_arena *arena,
+                            rt_pair **training, int *n_training);
 
 typedef struct rt_layer_cost {
   double weight_sqnr, output_sqnr; /* dB: of the weight, of what the node makes */
@@ -40,7 +45,11 @@ typedef struct rt_quantizer {
   rt_arena arena;
   rt_quantize_settings o;
   rt_data *data;       /* NULL: none */
-  rt_network *network; /* from the file; int8 in the end */
+  rt_network *network; /* from the file */
+  rt_pair *training;   /* settings of method=qat */
+  int n_training;
+  rt_network *given, *original; /* before it was trained, and compiled; NULL: it wasn't */
+  bool interrupted;
   rt_store *folded_store, *untouched_store;
   rt_graph *folded, *untouched; /* untouched: as it was before refinements changed its weights; NULL: they didn't */
   rt_ranges ranges;
@@ -58,6 +67,13 @@ typedef struct rt_quantizer {
 
 void rt_quantize_tell(const rt_quantizer *q, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* ---- quantize.c ---- */
+/* The float network of a file, folded. */
+rt_status rt_quantize_open(rt_quantizer *q, const char *path);
+
+/* ---- train.c ---- */
+rt_status rt_quantize_train(rt_quantizer *q);
+
 /* ---- refine.c ---- */
 rt_status rt_quantize_equalize(rt_quantizer *q, int *pairs);
 /* After the ranges are known: b −= Σ (ŵ − w)·E[x] over each filter (Nagel et al. 2019). */
@@ -70,15 +86,9 @@ rt_status rt_quantize_winograd(rt_quantizer *q);
 rt_status rt_quantize_choose_winograd(rt_quantizer *q, rt_record_node *const *node, const double *products, int n);
 
 /* ---- measure.c ---- */
-/* The int8 form of a record over a new store, not compiled. On failure both may be there, and are the caller's. */
-rt_status rt_quantize_lower(const rt_quantizer *q, const rt_record *record, rt_store **store, rt_graph **graph);
-/* A folded graph again, over a copy of its variables. On failure both may be there, and are the caller's. */
-rt_status rt_quantize_copy(const rt_graph *folded, rt_store **store, rt_graph **graph);
 /* Keep the network as it is, before its weights are changed: what the int8 one is compared with. */
 rt_status rt_quantize_keep(rt_quantizer *q);
 /* A compiled network of the record over new variables, and of the untouched float graph. */
-rt_status rt_quantize_compile(const rt_quantizer *q, rt_store *store, rt_graph *graph, bool bf16, bool profile,
-                              rt_network **out);
 rt_status rt_quantize_form(const rt_quantizer *q, const rt_record *record, bool profile, rt_network **out);
 rt_status rt_quantize_float(const rt_quantizer *q, bool profile, rt_network **out);
 rt_status rt_quantize_measure(rt_quantizer *q, rt_network *int8);
@@ -98,7 +108,6 @@ const rt_node *rt_quantize_only_reader(const rt_graph *g, const rt_value *v);
 /* ---- twin.c: static ranges only ---- */
 /* Into the costs: by how many levels each node's results differ from its fake-quantized twin's. */
 rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n);
-rt_status rt_quantize_twin(const rt_quantizer *q, rt_network **out);
 
 /* ---- write.c ---- */
 rt_status rt_quantize_write(rt_quantizer *q, rt_network *int8);

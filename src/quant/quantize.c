@@ -12,7 +12,7 @@ void rt_quantize_tell(const rt_quantizer *q, const char *format, ...) {
   va_start(list, format);
   vsnprintf(text, sizeof text, format, list);
   va_end(list);
-  if (q->listen) q->listen(q->context, text);
+  if (q->listen) q->listen(q->context, text, NULL);
 }
 
 /* ---- the float network ---- */
@@ -22,7 +22,7 @@ static rt_status open_data(rt_quantizer *q) {
   return rt_data_open(q->o.data, *q->o.data_options ? q->o.data_options : NULL, &q->data);
 }
 
-static rt_status open_network(rt_quantizer *q) {
+rt_status rt_quantize_open(rt_quantizer *q, const char *path) {
   rt_network_options options = {.model = *q->o.network ? q->o.network : NULL,
                                 .mean = *q->o.mean ? q->o.mean : NULL,
                                 .std = *q->o.std ? q->o.std : NULL};
@@ -34,13 +34,13 @@ static rt_status open_network(rt_quantizer *q) {
     options.width = d.width;
     options.classes = d.classes;
   }
-  rt_status s = rt_network_load(q->o.model, &options, &q->network);
+  rt_status s = rt_network_load(path, &options, &q->network);
   if (s == RT_OK && q->network->info.int8_target)
     s = rt_fail(RT_E_ARGUMENT, "%s: it is quantized already, for %s; quantize the float network that it was made of",
-                q->o.model, q->network->info.int8_target);
+                path, q->network->info.int8_target);
   if (s == RT_OK && q->network->input && !rt_is_onnx(q->o.out))
-    s = rt_fail(RT_E_ARGUMENT, "%s: it brings its own graph, and only ONNX holds one: write NAME.onnx, not %s",
-                q->o.model, q->o.out);
+    s = rt_fail(RT_E_ARGUMENT, "%s: it brings its own graph, and only ONNX holds one: write NAME.onnx, not %s", path,
+                q->o.out);
   if (s == RT_OK) s = rt_pass_inference(&q->network->graph);
   if (s == RT_OK) s = rt_folded_new(q->network->graph, true, &q->folded_store, &q->folded);
   return s;
@@ -166,8 +166,10 @@ static rt_status finish(rt_quantizer *q, char **report) {
 
 static rt_status run(rt_quantizer *q, char **report) {
   rt_status s = open_data(q);
-  if (s == RT_OK) s = open_network(q);
-  if (s == RT_OK) s = decide(q);
+  if (s == RT_OK) s = rt_quantize_open(q, q->o.model);
+  if (s == RT_OK && q->o.method == RT_METHOD_QAT) s = rt_quantize_train(q);
+  if (s != RT_OK || q->interrupted) return s;
+  s = decide(q);
   if (s == RT_OK && q->o.max_drop > 0) s = rt_quantize_max_drop(q);
   if (s == RT_OK && q->o.analyze) s = rt_quantize_analyze(q);
   return s == RT_OK ? finish(q, report) : s;
@@ -176,7 +178,7 @@ static rt_status run(rt_quantizer *q, char **report) {
 rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *listen, void *context, char **report) {
   rt_quantizer q = {.listen = listen, .context = context};
   if (report) *report = NULL;
-  rt_status s = rt_quantize_parse(&q.o, settings, n, &q.arena);
+  rt_status s = rt_quantize_parse(&q.o, settings, n, &q.arena, &q.training, &q.n_training);
   if (s == RT_OK && q.o.threads) s = rt_set_threads((int)q.o.threads);
   if (s == RT_OK) s = run(&q, report);
   rt_free(q.cost);
@@ -187,6 +189,8 @@ rt_status rt_quantize(const rt_pair *settings, int n, rt_quantize_listener *list
   rt_graph_free(q.folded);
   rt_store_free(q.folded_store);
   rt_network_free(q.network);
+  rt_network_free(q.original);
+  rt_network_free(q.given);
   rt_data_free(q.data);
   rt_arena_release(&q.arena);
   return s;

@@ -31,21 +31,6 @@ typedef struct pair {
   int n;
 } pair;
 
-/* ---- both networks ---- */
-
-static rt_status new_twin(const rt_quantizer *q, rt_store **store, rt_graph **graph) {
-  rt_graph *floating = NULL;
-  rt_int8_table table = {0};
-  *graph = NULL;
-  rt_status s = rt_quantize_copy(q->folded, store, &floating);
-  if (s == RT_OK) s = rt_record_table(&q->record, &table);
-  if (s == RT_OK) s = rt_fake_quant(floating, &table, RT_GRIDS_FIXED, graph);
-  if (s == RT_OK) s = rt_store_allocate(*store);
-  rt_free((void *)table.node);
-  rt_graph_free(floating);
-  return s;
-}
-
 /* ---- where they meet ---- */
 
 static bool makes_levels(const rt_node *n) {
@@ -169,8 +154,8 @@ rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n
   int64_t dim[] = {n < IMAGES ? n : IMAGES, info->channels, info->height, info->width};
   const rt_feed x = {.name = "x", .rank = 4, .dim = dim, .data = images};
   pair p = {.q = q};
-  rt_status s = rt_quantize_lower(q, &q->record, &p.store[0], &p.graph[0]);
-  if (s == RT_OK) s = new_twin(q, &p.store[1], &p.graph[1]);
+  rt_status s = rt_int8_lower(q->folded, &q->record, &p.store[0], &p.graph[0]);
+  if (s == RT_OK) s = rt_twin_new(q->folded, &q->record, &p.store[1], &p.graph[1]);
   if (s == RT_OK) s = find_seams(&p);
   for (int k = 0; k < 2 && s == RT_OK; k++) s = mark(&p, k);
   if (s == RT_OK) s = run(&p, &x);
@@ -182,16 +167,5 @@ rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n
     rt_graph_free(p.graph[k]);
     rt_store_free(p.store[k]);
   }
-  return s;
-}
-
-rt_status rt_quantize_twin(const rt_quantizer *q, rt_network **out) {
-  rt_store *store = NULL;
-  rt_graph *graph = NULL;
-  rt_status s = new_twin(q, &store, &graph);
-  if (s == RT_OK) s = rt_quantize_compile(q, store, graph, false, false, out);
-  if (s == RT_OK) return RT_OK;
-  rt_graph_free(graph);
-  rt_store_free(store);
   return s;
 }

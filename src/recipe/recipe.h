@@ -130,6 +130,10 @@ const char *rt_recipe_path(const rt_recipe_run *run, char buffer[RT_RECIPE_PATH]
 const char *rt_stage_run_text(const rt_stage_run *run, const char *name); /* of a setting; "" */
 /* The model that a stage makes: "OUT/NAME.pth", or .onnx where it comes from one. */
 const char *rt_stage_model(const rt_recipe_run *run, const rt_stage *stage, char buffer[RT_RECIPE_PATH]);
+/* A teacher's cache that isn't somewhere else belongs to the recipe's directory. */
+void rt_recipe_place_cache(const rt_stage_run *run, rt_pair *pair, char path[RT_RECIPE_PATH]);
+/* News of a training run in the stage that runs; false: stop. */
+bool rt_recipe_training(rt_recipe_run *run, const rt_news *news);
 void rt_recipe_say(rt_recipe_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- records ---- */

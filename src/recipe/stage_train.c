@@ -42,14 +42,15 @@ static rt_status check_distill(const rt_pair *settings, int n) {
 
 /* ---- running ---- */
 
-static bool listen(void *context, const rt_news *news) {
-  rt_recipe_run *run = context;
+bool rt_recipe_training(rt_recipe_run *run, const rt_news *news) {
   const rt_stage *stage = &run->recipe->stage[run->at];
   rt_recipe_news told = {
       .stage = stage->name, .kind = stage->kind->name, .index = run->at, .count = run->recipe->n, .training = news};
   if (run->listen && !run->listen(run->context, &told)) run->stop = true;
   return !run->stop;
 }
+
+static bool listen(void *context, const rt_news *news) { return rt_recipe_training(context, news); }
 
 static rt_status copy_file(const char *from, const char *to) {
   rt_map map;
@@ -60,8 +61,7 @@ static rt_status copy_file(const char *from, const char *to) {
   return s;
 }
 
-/* A cache that isn't somewhere else belongs to the recipe's directory. */
-static void place_cache(const rt_stage_run *r, rt_pair *pair, char path[RT_RECIPE_PATH]) {
+void rt_recipe_place_cache(const rt_stage_run *r, rt_pair *pair, char path[RT_RECIPE_PATH]) {
   if (strcmp(pair->key, "cache_teacher") == 0 && *pair->text && *pair->text != '/')
     pair->text = rt_recipe_path(r->all, path, "%s", pair->text);
 }
@@ -74,7 +74,7 @@ static rt_status run(rt_stage_run *r, bool *going) {
   rt_recipe_path(r->all, out, "%s", r->stage->name);
   int n = r->n < 120 ? r->n : 120;
   memcpy(pair, r->pair, (size_t)n * sizeof *pair);
-  for (int i = 0; i < n; i++) place_cache(r, &pair[i], cache);
+  for (int i = 0; i < n; i++) rt_recipe_place_cache(r, &pair[i], cache);
   pair[n++] = (rt_pair){"out", out};
   if (stat(out, &there) == 0) pair[n++] = (rt_pair){"resume", "true"};
   rt_status s = rt_train(pair, n, listen, r->all, &report);

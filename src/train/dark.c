@@ -177,9 +177,10 @@ static rt_status write_images(const gallery *g) {
   const rt_trainer *t = g->t;
   rt_loader *loader;
   rt_batch b = {0};
-  char path[RT_RUN_PATH], name[64];
+  char path[RT_RUN_PATH], name[64], options[512];
   mkdir(rt_run_path(&t->run, "dark_knowledge", path), 0777); /* if it can't be made, its files say so */
-  rt_status s = rt_loader_new(t->data, RT_TEST, "batch=100", NULL, &loader);
+  snprintf(options, sizeof options, "batch=100%s", t->normal);
+  rt_status s = rt_loader_new(t->data, RT_TEST, options, NULL, &loader);
   for (int64_t done = 0; s == RT_OK && done < g->n; done += b.n) {
     s = rt_loader_next(loader, &b);
     for (int64_t i = 0; s == RT_OK && i < b.n && done + i < g->n; i++) {

@@ -25,6 +25,7 @@ rt_status rt_train_inline(const rt_trainer *t, int network, rt_graph *own, rt_gr
                           rt_layer *taps) {
   rt_status s = rt_taps_mark(t, network, own);
   if (s == RT_OK) s = rt_pass_fuse(&own, NULL);
+  if (s == RT_OK && t->o.quantize && network == RT_STUDENT) s = rt_qat_insert(t, &own);
   if (s == RT_OK && t->o.precision == RT_PRECISION_BF16) s = rt_pass_cast(&own, NULL, RT_BF16);
   rt_value **map = s == RT_OK ? rt_graph_new_map(g, own) : NULL;
   if (s == RT_OK) s = map ? rt_graph_inline(g, own, "", map) : RT_E_MEMORY;
@@ -119,6 +120,16 @@ static rt_status compile_evaluation(rt_trainer *t) {
                                &t->evaluate_plan);
 }
 
+rt_status rt_train_freeze(rt_trainer *t) {
+  rt_plan_free(t->train_plan);
+  rt_graph_free(t->training);
+  t->train_plan = NULL;
+  t->training = NULL;
+  t->qat.frozen = true;
+  rt_status s = compile_training(t);
+  return s == RT_OK ? rt_objective_bind(t) : s;
+}
+
 rt_status rt_train_build(rt_trainer *t) {
   rt_status s = rt_store_new(&t->store);
   if (s == RT_OK) s = rt_fed_open(t);
@@ -166,17 +177,21 @@ static rt_status load_init(rt_trainer *t, rt_store *model, rt_load_report *repor
   return s;
 }
 
+static rt_status take_init(rt_trainer *t) {
+  rt_store *model;
+  rt_load_report report = {0};
+  rt_status s = rt_store_new(&model);
+  if (s == RT_OK) s = load_init(t, model, &report);
+  rt_store_free(model);
+  return s == RT_OK && *report.text ? rt_news_note(t, "%s", report.text) : s;
+}
+
 rt_status rt_train_start(rt_trainer *t) {
   rt_status s = rt_store_init(t->store, (uint64_t)rt_settings_number(t->o.init_seed));
   if (s == RT_OK) s = rt_train_whiten(t);
   if (s == RT_OK && t->student) s = rt_student_start(t);
-  if (s != RT_OK || !*t->o.init) return s;
-  rt_store *model;
-  rt_load_report report = {0};
-  s = rt_store_new(&model);
-  if (s == RT_OK) s = load_init(t, model, &report);
-  rt_store_free(model);
-  return s == RT_OK && *report.text ? rt_news_note(t, "%s", report.text) : s;
+  if (s == RT_OK && *t->o.init) s = take_init(t);
+  return s == RT_OK ? rt_qat_start(t) : s;
 }
 
 /* A JSON list of names; they may come from directories, so they are escaped. */

@@ -21,7 +21,8 @@ static void feed_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_t n,
                         .draw = t->state.step * t->o.accumulate + part,
                         .lr = (float)(t->lr * rt_schedule_value(t->schedule, t->state.step, t->steps)),
                         .share = (float)n / (float)b->n,
-                        .update = from + n == b->n ? 1 : 0};
+                        .update = from + n == b->n ? 1 : 0,
+                        .observer_rate = rt_qat_observer_rate(t)};
   add(f, "x", 4, f->image, b->x + from * d->channels * d->height * d->width);
   if (t->soft)
     add(f, "target", 2, f->target, b->target + from * d->classes);
@@ -32,6 +33,7 @@ static void feed_part(rt_trainer *t, const rt_batch *b, int64_t from, int64_t n,
   if (rt_find(t->training, "step")) add(f, "step", 0, NULL, &f->draw);
   if (t->o.accumulate > 1) add(f, "share", 0, NULL, &f->share);
   if (t->o.accumulate > 1) add(f, "update", 0, NULL, &f->update);
+  if (rt_find(t->training, "observer_rate")) add(f, "observer_rate", 0, NULL, &f->observer_rate);
   for (int i = 0; i < t->objective.n_scheduled; i++) {
     const rt_scheduled *one = &t->objective.scheduled[i];
     f->scheduled[i] = (float)rt_schedule_value(one->schedule, t->state.step, t->steps);
@@ -115,7 +117,8 @@ static rt_status make_step(rt_trainer *t) {
   rt_batch b;
   double begin = rt_now(), loss = 0;
   int64_t correct = 0;
-  rt_status s = next_batch(t, &b);
+  rt_status s = rt_qat_freezes(t) ? rt_train_freeze(t) : RT_OK;
+  if (s == RT_OK) s = next_batch(t, &b);
   if (s == RT_OK && t->state.step == 0) s = rt_news_images(t, &b);
   memset(t->objective.value, 0, sizeof t->objective.value);
   int64_t each = s == RT_OK ? (b.n + t->o.accumulate - 1) / t->o.accumulate : 1;
@@ -137,7 +140,7 @@ static rt_status make_step(rt_trainer *t) {
 
 /* ---- an epoch ---- */
 
-static rt_status evaluate(rt_trainer *t) {
+static rt_status evaluate_by(rt_trainer *t, rt_plan *plan) {
   rt_batch b = {0};
   rt_result logits;
   int64_t batches = rt_loader_batches(t->validation);
@@ -147,8 +150,8 @@ static rt_status evaluate(rt_trainer *t) {
     s = rt_loader_next(t->validation, &b);
     int64_t dim[] = {b.n, b.channels, b.height, b.width};
     rt_feed feed = {"x", 4, dim, b.x};
-    if (s == RT_OK) s = rt_plan_run(t->evaluate_plan, &feed, 1);
-    if (s == RT_OK) s = rt_plan_result(t->evaluate_plan, "logits", &logits);
+    if (s == RT_OK) s = rt_plan_run(plan, &feed, 1);
+    if (s == RT_OK) s = rt_plan_result(plan, "logits", &logits);
     if (s == RT_OK) s = rt_metrics_add(t->metrics, logits.data, b.label, b.n);
     rt_news_evaluate(t, i + 1, batches);
   }
@@ -161,11 +164,25 @@ static rt_status evaluate(rt_trainer *t) {
                  (long long)t->state.step, sentence, t->run.path);
 }
 
+static rt_status evaluate(rt_trainer *t) {
+  rt_network *int8;
+  if (!t->o.quantize) return evaluate_by(t, t->evaluate_plan);
+  rt_status s = rt_qat_network(t, &int8);
+  if (s == RT_OK) s = evaluate_by(t, rt_network_plan(int8));
+  rt_network_free(int8);
+  return s;
+}
+
 /* More images right; of as many, the smaller loss. Without validation images the last is best. */
 static bool is_better(const rt_trainer *t) {
   const rt_score *a = &t->last, *b = &t->state.best;
   if (!t->validation || t->state.best_epoch < 0) return true;
   return a->correct != b->correct ? a->correct > b->correct : a->loss < b->loss;
+}
+
+static rt_status save(rt_trainer *t, bool best) {
+  rt_status s = rt_train_save_model(t, rt_student_file(t, best));
+  return s == RT_OK ? rt_qat_save(t, best) : s;
 }
 
 /* Files before the checkpoint: a run that is killed in between comes here again, with the same weights. */
@@ -176,9 +193,9 @@ static rt_status end_epoch(rt_trainer *t) {
   if (best) {
     t->state.best = t->last;
     t->state.best_epoch = t->state.epochs;
-    s = rt_train_save_model(t, rt_student_file(t, true));
+    s = save(t, true);
   }
-  if (s == RT_OK) s = rt_train_save_model(t, rt_student_file(t, false));
+  if (s == RT_OK) s = save(t, false);
   if (s == RT_OK) s = rt_news_epoch(t, best);
   if (s != RT_OK) return s;
   t->state.epochs++;

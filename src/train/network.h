@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/strbuf.h"
+#include "record/record.h"
 #include "retort.h"
 
 struct rt_network {
@@ -44,6 +45,35 @@ rt_status rt_vectors_keep(rt_store *store, const rt_network_info *info, int64_t 
 rt_status rt_vectors_metadata(const rt_store *store, rt_arena *arena, rt_pair *pairs, int *n);
 /* From there into the store, where the file has them. */
 rt_status rt_vectors_read(rt_store *store, const rt_file *file);
+
+/* ---- int8.c: networks of a folded graph whose variables have values; `of` lends texts and shapes, and outlives them ---- */
+
+/* The int8 form that a record says, over a new store, not compiled. On failure both may be there, and are the caller's. */
+rt_status rt_int8_lower(const rt_graph *folded, const rt_record *record, rt_store **store, rt_graph **graph);
+/* The folded graph again, over a copy of its variables; the same with everything rounded that int8 rounds. On failure as above. */
+rt_status rt_folded_copy(const rt_graph *folded, rt_store **store, rt_graph **graph);
+rt_status rt_twin_new(const rt_graph *folded, const rt_record *record, rt_store **store, rt_graph **twin);
+/* It compiled; the folded network itself, over a copy of its variables; that one with everything rounded that int8 rounds. */
+rt_status rt_int8_network(const rt_network *of, const rt_graph *folded, const rt_record *record, bool profile,
+                          rt_network **out);
+rt_status rt_float_network(const rt_network *of, const rt_graph *folded, bool profile, rt_network **out);
+rt_status rt_twin_network(const rt_network *of, const rt_graph *folded, const rt_record *record, rt_network **out);
+/* Grids of the record into the variables of a twin, those that there are. */
+rt_status rt_record_set_grids(const rt_record *record, rt_store *store);
+
+/* ---- int8_file.c ---- */
+
+typedef struct rt_int8_file {
+  const rt_network *of;
+  const rt_graph *folded;
+  const rt_record *record;
+  const float *image;      /* test vectors, normalised */
+  int64_t vectors;         /* how many; 0: none */
+  const char *data;        /* that was measured on */
+  rt_score int8, floating; /* of test images; images 0: not measured */
+} rt_int8_file;
+/* `network` is its int8 form, and gets the vectors. */
+rt_status rt_int8_write(const rt_int8_file *file, rt_network *network, const char *out);
 
 /* Another graph and its store in place of the network's, which then is not compiled. */
 void rt_network_replace(rt_network *network, rt_store *store, rt_graph *graph);

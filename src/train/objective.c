@@ -397,7 +397,7 @@ static rt_status check_schedule(const rt_trainer *t, const rt_scheduled *one) {
 }
 
 static bool is_free_input(const rt_value *v) {
-  static const char *const fed[] = {"lr", "share", "update"};
+  static const char *const fed[] = {"lr", "share", "update", "observer_rate"};
   if (v->kind != RT_VALUE_INPUT || v->type.rank || v->type.dtype != RT_F32 || !v->data) return false;
   for (size_t i = 0; i < sizeof fed / sizeof *fed; i++)
     if (strcmp(v->name, fed[i]) == 0) return false;
@@ -429,6 +429,7 @@ static rt_status bind_schedule(const rt_trainer *t, const rt_scheduled *one) {
 rt_status rt_objective_bind(rt_trainer *t) {
   rt_objective *o = &t->objective;
   rt_status s = RT_OK;
+  o->outputs = 0;
   for (int i = 0; i < t->training->n_outputs && o->outputs < 2 * RT_MOST_TERMS; i++)
     if (strncmp(t->training->output[i].name, "loss.", 5) == 0) o->output[o->outputs++] = t->training->output[i].name;
   for (int i = 0; i < o->n_scheduled && s == RT_OK; i++) s = bind_schedule(t, &o->scheduled[i]);

@@ -92,8 +92,8 @@ static rt_status add_batch(measuring *m, const rt_batch *b) {
 static rt_status measure(measuring *m) {
   rt_loader *loader;
   rt_batch b = {0};
-  char text[128];
-  snprintf(text, sizeof text, "batch=%d shuffle=true order_seed=%s", BATCH, m->t->o.order_seed);
+  char text[512];
+  snprintf(text, sizeof text, "batch=%d shuffle=true order_seed=%s%s", BATCH, m->t->o.order_seed, m->t->normal);
   rt_status s = rt_loader_new(m->t->data, RT_TRAIN, text, NULL, &loader);
   while (s == RT_OK && m->images < IMAGES && !b.last) {
     s = rt_loader_next(loader, &b);

@@ -60,15 +60,17 @@ static const rt_option table[] = {
     {"schedules", RT_OPT_TEXT, FIELD(schedules), "", 0, 0, NULL,
      "of other numbers than lr, as in \"kd.temperature: linear value=8 to=2; kd.weight: constant value=0.9 "
      "warmup=10%\""},
-    {"epochs", RT_OPT_INT, FIELD(epochs), "20", 1, 1e6, NULL, "passes over the training images"},
+    {"epochs", RT_OPT_INT, FIELD(epochs), "20", 1, 1e6, NULL, "passes over the training images; with quantize 2"},
     {"batch", RT_OPT_INT, FIELD(batch), "128", 1, 1 << 20, NULL, "images a step"},
     {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
      "a step's images go through the network in so many parts, to need less memory"},
     {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "auto", 0, 0, "auto|sgd|adamw|muon",
-     "how a step is made of a gradient; auto: muon at its own learning rate, sgd at one that is given"},
+     "how a step is made of a gradient; auto: muon at its own learning rate, sgd at one that is given and with "
+     "quantize"},
     {"optimizer_options", RT_OPT_TEXT, FIELD(optimizer_options), "", 0, 0, NULL, "more of it, as in \"beta2=0.95\""},
     {"lr", RT_OPT_TEXT, FIELD(lr), "auto", 0, 0, NULL,
-     "highest learning rate; auto: muon 0.02 and adamw 0.001 by the root of batch / 128, sgd 0.1 per 128 images"},
+     "highest learning rate; auto: muon 0.02 and adamw 0.001 by the root of batch / 128, sgd 0.1 per 128 images; with "
+     "quantize a tenth"},
     {"weight_decay", RT_OPT_TEXT, FIELD(weight_decay), "auto", 0, 0, NULL,
      "of weights, not of norms and biases; auto: sgd 5e-4, adamw and muon 0.05"},
     {"schedule", RT_OPT_TEXT, FIELD(schedule), "cosine warmup=5%", 0, 0, NULL,
@@ -95,6 +97,15 @@ static const rt_option table[] = {
     {"patience", RT_OPT_INT, FIELD(patience), "0", 0, 1e6, NULL,
      "stop after so many epochs without a better one; 0: never"},
     {"init", RT_OPT_TEXT, FIELD(init), "", 0, 0, NULL, "file with the weights to begin with"},
+    {"mean", RT_OPT_TEXT, FIELD(mean), "", 0, 0, NULL,
+     "of pixels in 0 to 1, a number a channel, that images are normalised with; left out: what the file `init` learned "
+     "with, else the data's own"},
+    {"std", RT_OPT_TEXT, FIELD(std), "", 0, 0, NULL, "the same for the deviation"},
+    {"quantize", RT_OPT_CHOICE, FIELD(quantize), "none", 0, 0, "none|qat",
+     "qat: go on from the weights in `init` with the rounding of int8 in every step; ends as an int8 file, too"},
+    {"quantize_options", RT_OPT_TEXT, FIELD(quantize_options), "", 0, 0, NULL,
+     "of it, as in \"target=fbgemm keep=fp32:fc\"; learned=true trains the steps between levels (LSQ); "
+     "freeze_statistics=50% and freeze_ranges=75% say when batch norms and ranges stay as they are"},
     {"allow_partial", RT_OPT_BOOL, FIELD(allow_partial), "false", 0, 0, NULL,
      "take from that file what fits: for a new head"},
     {"reinsert_batchnorm", RT_OPT_BOOL, FIELD(reinsert_batchnorm), "false", 0, 0, NULL,
@@ -135,7 +146,11 @@ rt_status rt_train_setting(int i, rt_setting *out) {
 
 rt_status rt_settings_parse(rt_train_settings *o, const rt_pair *settings, int n, rt_arena *arena) {
   rt_status s = rt_options_parse(table, o, NULL, arena, "train");
-  return s == RT_OK ? rt_options_apply(table, o, settings, n, arena, "train") : s;
+  if (s == RT_OK) s = rt_options_apply(table, o, settings, n, arena, "train");
+  bool epochs = false;
+  for (int i = 0; i < n; i++) epochs |= strcmp(settings[i].key, "epochs") == 0;
+  if (o->quantize && !epochs) o->epochs = 2;
+  return s;
 }
 
 /* ---- config.json ---- */
@@ -293,11 +308,12 @@ static rt_status resolve_losses(rt_train_settings *o, bool teachers, rt_arena *a
 rt_status rt_settings_resolve(rt_train_settings *o, const rt_data_info *data, bool teachers, rt_arena *arena) {
   double images = (double)o->batch / 128, lr = 0.1 * images, decay = 0.05;
   if (o->optimizer == RT_OPTIMIZER_AUTO)
-    o->optimizer = strcmp(o->lr, "auto") == 0 ? RT_OPTIMIZER_MUON : RT_OPTIMIZER_SGD;
+    o->optimizer = strcmp(o->lr, "auto") == 0 && !o->quantize ? RT_OPTIMIZER_MUON : RT_OPTIMIZER_SGD;
   if (o->optimizer == RT_OPTIMIZER_SGD)
     decay = 5e-4;
   else
     lr = (o->optimizer == RT_OPTIMIZER_ADAMW ? 0.001 : 0.02) * sqrt(images);
+  if (o->quantize) lr *= 0.1;
   rt_status s = resolve("lr", &o->lr, lr, false, arena);
   if (s == RT_OK) s = resolve("weight_decay", &o->weight_decay, decay, false, arena);
   if (s == RT_OK) s = rt_views_check((rt_tta)o->tta, data->height, data->width);

@@ -19,6 +19,8 @@ static rt_status read_settings(rt_train_settings *o, const rt_pair *settings, in
   }
   if (s != RT_OK) return s;
   if (!*o->model) return rt_fail(RT_E_ARGUMENT, "train: model is missing: which, as in resnet20");
+  if (o->quantize && rt_chain_wanted(o))
+    return rt_fail(RT_E_ARGUMENT, "train: quantize=qat trains one network, and through and generations several");
   return *o->data ? RT_OK : rt_fail(RT_E_ARGUMENT, "train: data is missing: a data set, as in fashion-mnist");
 }
 
@@ -36,10 +38,10 @@ static rt_status open_loaders(rt_trainer *t) {
   bool whole = t->info.count[RT_TRAIN] >= o->batch;
   const char *augment = strcmp(o->augment, "none") == 0 ? NULL : o->augment;
   const char *text = rt_arena_text(
-      &t->arena, "batch=%lld shuffle=true drop_last=%s order_seed=%s augment_seed=%s draws=%lld threads=%lld",
+      &t->arena, "batch=%lld shuffle=true drop_last=%s order_seed=%s augment_seed=%s draws=%lld threads=%lld%s",
       (long long)o->batch, whole ? "true" : "false", o->order_seed, o->augment_seed, (long long)o->draws,
-      (long long)o->loader_threads);
-  const char *plain = rt_arena_text(&t->arena, "batch=%lld", (long long)o->batch);
+      (long long)o->loader_threads, t->normal);
+  const char *plain = rt_arena_text(&t->arena, "batch=%lld%s", (long long)o->batch, t->normal);
   if (!text || !plain) return RT_E_MEMORY;
   rt_status s = rt_loader_new(t->data, RT_TRAIN, text, augment, &t->loader);
   if (s == RT_OK) s = rt_loader_next(t->loader, &first); /* what kind of targets there are */
@@ -60,6 +62,39 @@ static rt_status check_values(const rt_data *d) {
   return RT_OK;
 }
 
+/* What a file says that a run goes on from, where nothing was said. */
+static rt_status take_normalisation(rt_trainer *t, const rt_file *file) {
+  const char *mean = rt_file_metadata(file, "mean"), *std = rt_file_metadata(file, "std");
+  if (!mean || !std || *t->o.mean || *t->o.std) return RT_OK;
+  t->o.mean = rt_arena_text(&t->arena, "%s", mean);
+  t->o.std = rt_arena_text(&t->arena, "%s", std);
+  return t->o.mean && t->o.std ? RT_OK : RT_E_MEMORY;
+}
+
+static rt_status open_normalisation(rt_trainer *t) {
+  const rt_train_settings *o = &t->o;
+  rt_file *file;
+  int64_t channels = t->info.channels;
+  rt_status s = t->student_file ? take_normalisation(t, t->student_file) : RT_OK;
+  if (s == RT_OK && *o->init && access(o->init, F_OK) == 0 && (s = rt_file_open(o->init, &file)) == RT_OK) {
+    s = take_normalisation(t, file);
+    rt_file_free(file);
+  }
+  t->normal = "";
+  if (s != RT_OK || (!*o->mean && !*o->std)) return s;
+  if (!*o->mean || !*o->std)
+    return rt_fail(RT_E_ARGUMENT, "train: there is a %s without a %s", *o->mean ? "mean" : "std",
+                   *o->mean ? "std" : "mean");
+  float *value = rt_arena_alloc(&t->arena, (size_t)(2 * channels) * sizeof *value);
+  t->normal = rt_arena_text(&t->arena, " mean=%s std=%s", o->mean, o->std);
+  if (!value || !t->normal) return RT_E_MEMORY;
+  s = rt_parse_numbers(o->mean, channels, "mean", value);
+  if (s == RT_OK) s = rt_parse_numbers(o->std, channels, "std", value + channels);
+  t->info.mean = value;
+  t->info.deviation = value + channels;
+  return s;
+}
+
 static rt_status open_data(rt_trainer *t) {
   rt_train_settings *o = &t->o;
   const char *options = rt_arena_text(&t->arena, "validation=%.9g %s", o->validation, o->data_options);
@@ -67,6 +102,8 @@ static rt_status open_data(rt_trainer *t) {
   if (s == RT_OK) s = check_values(t->data);
   if (s != RT_OK) return s;
   rt_data_describe(t->data, &t->info);
+  s = open_normalisation(t);
+  if (s != RT_OK) return s;
   s = rt_settings_resolve(o, &t->info, t->from || *o->teacher || *o->teacher_outputs, &t->arena);
   const char *colon = t->student ? NULL : strchr(o->model, ':');
   t->model_options = rt_arena_text(&t->arena, "classes=%lld%s%s", (long long)t->info.classes, colon ? " " : "",
@@ -152,6 +189,7 @@ static rt_status test(rt_trainer *t, rt_train_report *report) {
   char path[RT_RUN_PATH];
   rt_network_options options = {
       .bf16 = t->o.precision == RT_PRECISION_BF16, .tta = (rt_tta)t->o.tta, .kernels = (rt_kernels)t->o.kernels};
+  if (t->o.quantize) return rt_qat_finish(t, &report->test);
   if (!t->info.count[RT_TEST]) return RT_OK;
   rt_status s = rt_network_open(rt_run_path(&t->run, rt_student_file(t, true), path), &options, &network);
   if (s != RT_OK) return s;
@@ -167,11 +205,12 @@ static rt_status run(rt_trainer *t, rt_train_report *report) {
   rt_status s = open_model(t);
   if (s == RT_OK) s = open_data(t);
   if (s == RT_OK) s = rt_objective_open(t);
+  if (s == RT_OK) s = rt_qat_open(t);
   if (s == RT_OK) s = rt_train_build(t);
   if (s == RT_OK) s = check_memory(t);
   if (s == RT_OK) s = open_run(t);
   snprintf(report->directory, sizeof report->directory, "%s", t->run.path);
-  report->model = rt_student_file(t, true);
+  report->model = t->o.quantize ? rt_qat_file(t) : rt_student_file(t, true);
   if (s == RT_OK) s = rt_train_loop(t, &report->stopped_early);
   report->interrupted = t->stop;
   if (s == RT_OK && !t->stop) s = test(t, report);
@@ -195,6 +234,7 @@ static void release(rt_trainer *t) {
   rt_fed_close(t);
   rt_store_free(t->store);
   rt_objective_close(t);
+  rt_qat_close(t);
   rt_student_close(t);
   rt_schedule_free(t->schedule);
   rt_metrics_free(t->metrics);
@@ -232,6 +272,7 @@ static rt_status explain(rt_trainer *t, rt_strbuf *text) {
   rt_status s = open_model(t);
   if (s == RT_OK) s = open_data(t);
   if (s == RT_OK) s = rt_objective_open(t);
+  if (s == RT_OK) s = rt_qat_open(t);
   if (s == RT_OK) s = rt_train_build(t);
   if (s == RT_OK) s = check_memory(t);
   if (s != RT_OK) return s;

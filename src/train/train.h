@@ -11,6 +11,9 @@
  *   graphs.c     graphs and plans of training and evaluation over one store; weights from and to files
  *   explain.c    all of that in words, before the first step
  *   dark.c       images with what teacher and student say of them, after the last
+ *   qat.c        rounding as int8 does while it trains; the int8 file at the end
+ *   int8.c       networks in int8, and rounded in float
+ *   int8_file.c  their files
  *   whiten.c     filters that whiten patches, from the training images
  *   diagnose.c   which layer of a step that went wrong isn't finite
  *   directory.c  the run's directory, its lock, the lines of metrics.jsonl
@@ -53,6 +56,9 @@ typedef struct rt_train_settings {
   double validation;
   int64_t patience;
   const char *init;
+  const char *mean, *std;
+  int quantize;
+  const char *quantize_options;
   bool allow_partial, reinsert_batchnorm;
   int64_t threads, loader_threads, checkpoint_steps, log_steps;
   const char *out;
@@ -176,6 +182,23 @@ typedef struct rt_fed_list {
   rt_cache *cache; /* NULL: nothing is kept */
 } rt_fed_list;
 
+/* ---- quantization-aware training ---- */
+
+typedef struct rt_qat_options {
+  int target;
+  const char *keep, *schemes, *observer, *observers;
+  int64_t images;
+  bool learned;
+  rt_span freeze_statistics, freeze_ranges;
+} rt_qat_options;
+
+typedef struct rt_qat {
+  rt_qat_options o;
+  rt_record record;                         /* what runs in int8; its grids are in the run's store */
+  int64_t freeze_statistics, freeze_ranges; /* steps */
+  bool frozen;                              /* the training graph's batch norms use their running statistics */
+} rt_qat;
+
 /* ---- all of a run ---- */
 
 typedef struct rt_trainer {
@@ -191,9 +214,11 @@ typedef struct rt_trainer {
   rt_data *data;
   rt_data_info info;
   rt_loader *loader, *validation; /* validation: NULL where nothing is held out */
+  const char *normal;             /* "mean=… std=…", of its images */
   bool soft;                      /* targets are probabilities: mixup, cutmix */
   rt_objective objective;
   rt_fed_list fed;
+  rt_qat qat;
   int64_t parameters; /* of the model */
   rt_store *store;
   rt_graph *training, *evaluation;
@@ -288,6 +313,25 @@ rt_value *rt_objective_build(const rt_trainer *t, rt_graph *g, rt_value *student
 /* Once the training graph is there: outputs to be told, inputs to be scheduled. */
 rt_status rt_objective_bind(rt_trainer *t);
 
+/* ---- qat.c: nothing of it happens unless the settings say quantize ---- */
+
+rt_status rt_qat_open(rt_trainer *t); /* once data and model are known */
+void rt_qat_close(rt_trainer *t);
+/* Brings the student's fused training graph to its rounded form. */
+rt_status rt_qat_insert(const rt_trainer *t, rt_graph **own);
+/* The record of the best epoch, in the run's directory. */
+#define RT_QAT_RECORD "model.best.json"
+bool rt_qat_freezes(const rt_trainer *t);        /* the next step needs another graph */
+float rt_qat_observer_rate(const rt_trainer *t); /* of the next step */
+rt_status rt_qat_start(rt_trainer *t);           /* first grids, from the first weights */
+/* The network as it is now, in int8. */
+rt_status rt_qat_network(const rt_trainer *t, rt_network **out);
+rt_status rt_qat_save(rt_trainer *t, bool best); /* the record beside the model's file */
+const char *rt_qat_file(const rt_trainer *t);    /* name of the int8 file */
+/* That file, from the best epoch's weights and record; what the test images say of it. */
+rt_status rt_qat_finish(rt_trainer *t, rt_score *test);
+rt_status rt_qat_options_text(char **out); /* freed with rt_free */
+
 /* ---- dark.c ---- */
 
 /* At the end of a run with teachers: dark_knowledge.json, and images beside it. */
@@ -304,6 +348,8 @@ void rt_explain(const rt_trainer *t, rt_strbuf *out);
 /* ---- graphs.c ---- */
 
 rt_status rt_train_build(rt_trainer *t);
+/* From now on batch norms use their running statistics: another training graph and plan. */
+rt_status rt_train_freeze(rt_trainer *t);
 /* The model, its logits from the input "x", marked. */
 rt_status rt_train_model(const rt_trainer *t, rt_graph *g, rt_value **logits);
 /* Append a network that trains, built over the run's store, in the run's precision; what is tapped of it is marked on the way. */
@@ -318,14 +364,14 @@ rt_status rt_train_save_model(rt_trainer *t, const char *file);
 
 /* ---- a step ---- */
 
-enum { RT_MOST_FEEDS = 8 + RT_MOST_SCHEDULED + RT_MOST_FED };
+enum { RT_MOST_FEEDS = 9 + RT_MOST_SCHEDULED + RT_MOST_FED };
 
 /* What a plan is fed with; numbers it points to live here too. */
 typedef struct rt_train_feeds {
   rt_feed feed[RT_MOST_FEEDS];
   int n;
   int64_t image[4], target[2], seed, draw;
-  float lr, share, update, scheduled[RT_MOST_SCHEDULED];
+  float lr, share, update, observer_rate, scheduled[RT_MOST_SCHEDULED];
 } rt_train_feeds;
 
 /* RT_E_DIVERGED, with what went wrong in the step that these feeds made. */

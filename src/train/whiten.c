@@ -68,9 +68,9 @@ static void write_filters(const double *value, const double *vector, int64_t n, 
 static rt_status measure(const rt_trainer *t, int64_t kh, int64_t kw, float *patch, double *moments, int64_t n) {
   rt_loader *loader;
   rt_batch b = {0};
-  char text[128];
+  char text[512];
   int64_t images = 0;
-  snprintf(text, sizeof text, "batch=%d shuffle=true order_seed=%s", BATCH, t->o.order_seed);
+  snprintf(text, sizeof text, "batch=%d shuffle=true order_seed=%s%s", BATCH, t->o.order_seed, t->normal);
   rt_status s = rt_loader_new(t->data, RT_TRAIN, text, NULL, &loader);
   while (s == RT_OK && images < IMAGES && !b.last) {
     s = rt_loader_next(loader, &b);
