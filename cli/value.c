@@ -12,6 +12,7 @@ int complain(rt_status status) {
   case RT_E_ARGUMENT:
   case RT_E_SHAPE:
   case RT_E_UNKNOWN:
+  case RT_E_UNSUPPORTED:
   case RT_E_RANGE:
   case RT_E_FORMAT:
   case RT_E_MEMORY: return EXIT_USAGE;

@@ -135,7 +135,7 @@ def check_predict(work, told, bare):
     refuses(2, "goes with --npy", "predict", told, image, "-o", work / "z.npy")
     refuses(2, "expected one array", "predict", told, "--npy", told, "-o", work / "z.npy")
     refuses(1, "No such file", "predict", told, work / "none.png")
-    refuses(1, "told.safetensors: ", "predict", told, told)
+    refuses(2, "told.safetensors: ", "predict", told, told)
     refuses(2, "give --mean and --std", "predict", bare, image, "--model", "mlp:hidden=5 classes=4", "--input",
             f"3x{SIDE}x{SIDE}")
     refuses(2, "--input 8x8: expected channels", "predict", told, image, "--input", "8x8")
