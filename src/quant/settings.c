@@ -50,7 +50,7 @@ static const rt_option table[] = {
     {"max_drop", RT_OPT_FLOAT, FIELD(max_drop), "0", 0, 100, NULL,
      "points of accuracy that may be lost; layers stay floating until it holds; 0: off"},
     {"quantize_options", RT_OPT_TEXT, FIELD(quantize_options), "", 0, 0, NULL,
-     "of qat, as in \"learned=true\" (steps between levels are trained) or \"freeze_statistics=50% "
+     "of qat, as in \"learned=true\" (steps between levels are trained) or \"freeze_statistics=80% "
      "freeze_ranges=75%\""},
     {"threads", RT_OPT_INT, FIELD(threads), "0", 0, 256, NULL, "0: as many as processors"},
     {"out", RT_OPT_TEXT, FIELD(out), "", 0, 0, NULL, "the file to write: .pth or .safetensors, or .onnx (QDQ)"},

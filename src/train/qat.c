@@ -21,7 +21,7 @@ static const rt_option table[] = {
     {"observers", RT_OPT_TEXT, FIELD(observers), "", 0, 0, NULL, "the same of layers, as in \"conv1=minmax\""},
     {"images", RT_OPT_INT, FIELD(images), "512", 1, 1e9, NULL, "training images that they are chosen on"},
     {"learned", RT_OPT_BOOL, FIELD(learned), "false", 0, 0, NULL, "steps between levels of activations are trained"},
-    {"freeze_statistics", RT_OPT_SPAN, FIELD(freeze_statistics), "50%", 0, 0, NULL,
+    {"freeze_statistics", RT_OPT_SPAN, FIELD(freeze_statistics), "80%", 0, 0, NULL,
      "from then on batch norms use their running statistics"},
     {"freeze_ranges", RT_OPT_SPAN, FIELD(freeze_ranges), "75%", 0, 0, NULL,
      "from then on ranges of activations stay as they are"},

@@ -105,7 +105,7 @@ static const rt_option table[] = {
      "qat: go on from the weights in `init` with the rounding of int8 in every step; ends as an int8 file, too"},
     {"quantize_options", RT_OPT_TEXT, FIELD(quantize_options), "", 0, 0, NULL,
      "of it, as in \"target=fbgemm keep=fp32:fc\"; learned=true trains the steps between levels (LSQ); "
-     "freeze_statistics=50% and freeze_ranges=75% say when batch norms and ranges stay as they are"},
+     "freeze_statistics=80% and freeze_ranges=75% say when batch norms and ranges stay as they are"},
     {"allow_partial", RT_OPT_BOOL, FIELD(allow_partial), "false", 0, 0, NULL,
      "take from that file what fits: for a new head"},
     {"reinsert_batchnorm", RT_OPT_BOOL, FIELD(reinsert_batchnorm), "false", 0, 0, NULL,
