@@ -193,9 +193,10 @@ static rt_status run_observe(const rt_kernel_call *call) {
            .part = call->workspace};
   rt_range range = {0, 0};
   rt_parallel_for(tiles_of(j.n), OWN_GRAIN / OWN_TILE, find_extremes, &j);
-  for (int64_t t = 0; t < tiles_of(j.n); t++) {
-    range.low = fmin(range.low, (double)j.part[2 * t]);
-    range.high = fmax(range.high, (double)j.part[2 * t + 1]);
+  for (int64_t t = 0; t < tiles_of(j.n); t++) { /* not fmin and fmax: gcc 12 for aarch64 breaks off there */
+    double low = (double)j.part[2 * t], high = (double)j.part[2 * t + 1];
+    if (low < range.low) range.low = low;
+    if (high > range.high) range.high = high;
   }
   const float *low = own_in(call, 1), *high = own_in(call, 2), *rate = own_in(call, 3);
   if (low) range = rt_range_moved((rt_range){(double)*low, (double)*high}, range, (double)*rate);
@@ -229,6 +230,16 @@ static void fake_filters(void *p, int64_t begin, int64_t end) {
 
 static double factor_of(const job *j, int64_t o) { return j->factor ? fabs((double)j->factor[o]) : 1; }
 
+/* The largest |w|·factor of all filters. */
+static double largest_of(const job *j, int64_t filters) {
+  double all = 0;
+  for (int64_t o = 0; o < filters; o++) {
+    double v = (double)j->part[o] * factor_of(j, o);
+    if (v > all) all = v;
+  }
+  return all;
+}
+
 static rt_status run_fake_weight(const rt_kernel_call *call) {
   int64_t filters = call->out->dim[0];
   job j = {.simd = rt_simd_get(),
@@ -238,9 +249,8 @@ static rt_status run_fake_weight(const rt_kernel_call *call) {
            .part = call->workspace,
            .factor = own_in(call, 1)};
   bool per_tensor = ((const rt_fake_quant_weight_attr *)call->site->attr)->per_tensor;
-  double all = 0;
   rt_parallel_for(filters, OWN_GRAIN / j.n + 1, find_largest, &j);
-  for (int64_t o = 0; o < filters && per_tensor; o++) all = fmax(all, (double)j.part[o] * factor_of(&j, o));
+  double all = per_tensor ? largest_of(&j, filters) : 0;
   for (int64_t o = 0; o < filters && per_tensor; o++)
     if (factor_of(&j, o) > 0) j.part[o] = (float)(all / factor_of(&j, o));
   rt_parallel_for(filters, OWN_GRAIN / j.n + 1, fake_filters, &j);

@@ -125,7 +125,8 @@ static rt_status compare(const pair *p, const seam *s) {
   if (status != RT_OK || !s->node) return status;
   for (int64_t i = 0; i < s->n; i++) {
     double steps = fabs((double)s->level[i] - (double)((const float *)r.data)[i]) / s->grid->scale;
-    most = fmax(most, rounds ? nearbyint(steps) : steps);
+    if (rounds) steps = nearbyint(steps);
+    if (steps > most) most = steps; /* not fmax: gcc 12 for aarch64 breaks off there */
   }
   rt_layer_cost *cost = &p->q->cost[s->node - p->q->record.node];
   cost->steps = s->grid->scale > 0 ? most : 0;
