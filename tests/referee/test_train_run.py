@@ -21,7 +21,7 @@ def expect(good, what):
 
 def train(out, *more):
     done = subprocess.run([RETORT, "train", "--model", "resnet8", "--data", "synthetic", "--data-options", "images=640 shape=3,16,16",
-                           "--epochs", "2", "--batch", "64", "--precision", "fp32", "--log-steps", "3", "--json", "--out", out, *more],
+                           "--epochs", "2", "--batch", "64", "--optimizer", "sgd", "--precision", "fp32", "--log-steps", "3", "--json", "--out", out, *more],
                           capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode:
         sys.exit(done.stderr)
