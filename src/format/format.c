@@ -252,6 +252,11 @@ static rt_status form_of(const char *path, const rt_format **out) {
   return rt_fail(RT_E_ARGUMENT, "%s: which form to write is told by the end of its name, one of%s", path, known);
 }
 
+rt_status rt_file_check_name(const char *path) {
+  const rt_format *form;
+  return form_of(path, &form);
+}
+
 static rt_status write_form(const rt_format *form, const char *path, const rt_array *arrays, int n,
                             const rt_pair *metadata, int n_metadata) {
   for (int i = 0; i < n; i++)

@@ -46,6 +46,9 @@ struct rt_file {
 /* Bytes instead of a path; they stay the caller's and outlive the file. `name` is what error sentences call them. */
 rt_status rt_file_open_bytes(const void *bytes, size_t size, const char *name, rt_file **out);
 
+/* RT_E_ARGUMENT where the end of a name doesn't tell which form to write: before the work that the file is made by. */
+rt_status rt_file_check_name(const char *path);
+
 /* A file of zeros, a hole as large as its arrays, to be filled in where rt_file_offset says; of a plain form. */
 rt_status rt_file_reserve(const char *path, const rt_array *arrays, int n, const rt_pair *metadata, int n_metadata);
 rt_status rt_file_offset(const rt_file *file, const char *name, int64_t *out);

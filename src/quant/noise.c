@@ -103,9 +103,7 @@ rt_status rt_quantize_output_noise(rt_quantizer *q, const float *images, int64_t
   rt_graph *graph[2] = {NULL, NULL}, *lowered = NULL;
   rt_plan *plan[2] = {NULL, NULL};
   rt_store *store = NULL;
-  rt_status s = rt_store_new(&store);
-  if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, store, &lowered);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, store);
+  rt_status s = rt_record_build(&q->record, q->folded, &store, &lowered);
   if (s == RT_OK) s = marked_plan(q, q->folded, false, &graph[0], &plan[0]);
   if (s == RT_OK) s = marked_plan(q, lowered, true, &graph[1], &plan[1]);
   for (int i = 0; i < q->record.n && s == RT_OK; i++)

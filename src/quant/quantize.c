@@ -1,6 +1,7 @@
 #include "quant/quant.h"
 
 #include "base/alloc.h"
+#include "format/format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -165,7 +166,8 @@ static rt_status finish(rt_quantizer *q, char **report) {
 }
 
 static rt_status run(rt_quantizer *q, char **report) {
-  rt_status s = open_data(q);
+  rt_status s = rt_is_onnx(q->o.out) ? RT_OK : rt_file_check_name(q->o.out);
+  if (s == RT_OK) s = open_data(q);
   if (s == RT_OK) s = rt_quantize_open(q, q->o.model);
   if (s == RT_OK && q->o.method == RT_METHOD_QAT) s = rt_quantize_train(q);
   if (s != RT_OK || q->interrupted) return s;

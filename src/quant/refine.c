@@ -126,9 +126,7 @@ static rt_status correct(rt_quantizer *q, const rt_record_node *n, rt_store *int
 rt_status rt_quantize_correct(rt_quantizer *q) {
   rt_store *int8 = NULL;
   rt_graph *graph = NULL;
-  rt_status s = rt_store_new(&int8);
-  if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, int8, &graph);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, int8);
+  rt_status s = rt_record_build(&q->record, q->folded, &int8, &graph);
   for (int i = 0; i < q->record.n && s == RT_OK; i++)
     if (rt_record_is_product(&q->record.node[i])) s = correct(q, &q->record.node[i], int8);
   rt_graph_free(graph);

@@ -155,7 +155,7 @@ rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n
   int64_t dim[] = {n < IMAGES ? n : IMAGES, info->channels, info->height, info->width};
   const rt_feed x = {.name = "x", .rank = 4, .dim = dim, .data = images};
   pair p = {.q = q};
-  rt_status s = rt_int8_lower(q->folded, &q->record, &p.store[0], &p.graph[0]);
+  rt_status s = rt_record_build(&q->record, q->folded, &p.store[0], &p.graph[0]);
   if (s == RT_OK) s = rt_twin_new(q->folded, &q->record, &p.store[1], &p.graph[1]);
   if (s == RT_OK) s = find_seams(&p);
   for (int k = 0; k < 2 && s == RT_OK; k++) s = mark(&p, k);

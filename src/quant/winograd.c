@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Measured on Zen 4, channels-last, 1 and 64 images (docs/performance.md): from 32 channels on own_winograd_int8 takes less
  * time than oneDNN's direct kernel. Without VNNI products aren't fast; on AMX nothing was measured. */
@@ -31,12 +30,6 @@ static bool is_candidate(const rt_quantizer *q, const rt_record_node *n, const r
   if (n->form != RT_FORM_INT8 || isa < RT_ISA_AVX512_VNNI || isa >= RT_ISA_AMX) return false;
   if (rt_target_activations(q->record.target).high < 255 || !rt_int8_winograd_applies(node)) return false;
   return node->in[1]->type.dim[0] >= LEAST_CHANNELS && node->in[1]->type.dim[1] >= LEAST_CHANNELS;
-}
-
-static const rt_node *find_node(const rt_graph *g, const rt_op *op, const char *name) {
-  for (int i = 0; i < g->n_nodes; i++)
-    if (g->node[i]->op == op && strcmp(g->node[i]->name, name) == 0) return g->node[i];
-  return NULL;
 }
 
 /* ---- what comes in ---- */
@@ -135,7 +128,7 @@ static void choose_grids(const candidate *c) {
 /* ---- all of it ---- */
 
 static rt_status mark(rt_graph *g, candidate *c, int number) {
-  const rt_node *node = find_node(g, RT_OP(conv2d_int8), c->node->node);
+  const rt_node *node = rt_quantize_node(g, c->node->node, RT_OP(conv2d_int8));
   char name[32];
   if (!node) return rt_fail(RT_E_INTERNAL, "quantize: %s isn't in the int8 network", c->node->node);
   snprintf(name, sizeof name, "winograd.%d", number);
@@ -151,9 +144,7 @@ static rt_status calibrate(rt_quantizer *q, candidate *all, int n) {
   rt_graph *graph = NULL, *laid = NULL;
   rt_plan *plan = NULL;
   rt_rewrite rw;
-  rt_status s = rt_store_new(&store);
-  if (s == RT_OK) s = rt_record_lower(&q->record, q->folded, store, &graph);
-  if (s == RT_OK) s = rt_record_fill(&q->record, q->folded, store);
+  rt_status s = rt_record_build(&q->record, q->folded, &store, &graph);
   for (int i = 0; i < n && s == RT_OK; i++) s = mark(graph, &all[i], i);
   if (s == RT_OK) s = rt_rewrite_begin(&rw, graph); /* the layout pass changes a graph; its attributes are read here */
   if (s == RT_OK) {
@@ -195,7 +186,7 @@ rt_status rt_quantize_winograd(rt_quantizer *q) {
   if (!all) return RT_E_MEMORY;
   for (int i = 0; i < q->record.n; i++) {
     rt_record_node *node = &q->record.node[i];
-    const rt_node *folded = find_node(q->folded, RT_OP(conv2d), node->node);
+    const rt_node *folded = rt_quantize_node(q->folded, node->node, RT_OP(conv2d));
     if (folded && is_candidate(q, node, folded)) all[n++].node = node;
   }
   rt_status s = n ? calibrate(q, all, n) : RT_OK;

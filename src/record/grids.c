@@ -362,9 +362,7 @@ static rt_status lower(const stripping *t, const rt_graph *plain, bool narrow, r
   rt_graph *folded = NULL;
   rt_status s = rt_folded_new(plain, true, &folded_store, &folded);
   if (s == RT_OK) s = make_record(t, folded, folded_store, narrow, record);
-  if (s == RT_OK) s = rt_store_new(store);
-  if (s == RT_OK) s = rt_record_lower(record, folded, *store, out);
-  if (s == RT_OK) s = rt_record_fill(record, folded, *store);
+  if (s == RT_OK) s = rt_record_build(record, folded, store, out);
   rt_graph_free(folded);
   rt_store_free(folded_store);
   return s;

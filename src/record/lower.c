@@ -183,6 +183,13 @@ rt_status rt_record_fill(const rt_record *r, const rt_graph *folded, rt_store *t
   return s;
 }
 
+rt_status rt_record_build(const rt_record *r, const rt_graph *folded, rt_store **store, rt_graph **graph) {
+  *graph = NULL;
+  rt_status s = rt_store_new(store);
+  if (s == RT_OK) s = rt_record_lower(r, folded, *store, graph);
+  return s == RT_OK ? rt_record_fill(r, folded, *store) : s;
+}
+
 rt_status rt_record_check(const rt_record *r, rt_store *store) {
   for (int i = 0; i < r->n; i++) {
     const rt_record_node *n = &r->node[i];

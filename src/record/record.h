@@ -136,6 +136,8 @@ rt_status rt_record_lower(const rt_record *record, const rt_graph *folded, rt_st
 rt_status rt_record_settle(rt_record *record, const rt_graph *folded);
 /* Values of these variables from those of the folded graph. RT_E_RANGE where a weight isn't finite. */
 rt_status rt_record_fill(const rt_record *record, const rt_graph *folded, rt_store *to);
+/* Both over a new store, not compiled. On failure store and graph may be there, and are the caller's. */
+rt_status rt_record_build(const rt_record *record, const rt_graph *folded, rt_store **store, rt_graph **graph);
 /* Do the variables, as a file had them, agree with the record? */
 rt_status rt_record_check(const rt_record *record, rt_store *store);
 

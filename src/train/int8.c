@@ -43,18 +43,11 @@ static bool wants_bf16(const rt_record *r) {
   return false;
 }
 
-rt_status rt_int8_lower(const rt_graph *folded, const rt_record *record, rt_store **store, rt_graph **graph) {
-  *graph = NULL;
-  rt_status s = rt_store_new(store);
-  if (s == RT_OK) s = rt_record_lower(record, folded, *store, graph);
-  return s == RT_OK ? rt_record_fill(record, folded, *store) : s;
-}
-
 rt_status rt_int8_network(const rt_network *of, const rt_graph *folded, const rt_record *record, bool profile,
                           rt_network **out) {
   rt_store *store = NULL;
   rt_graph *graph = NULL;
-  rt_status s = rt_int8_lower(folded, record, &store, &graph);
+  rt_status s = rt_record_build(record, folded, &store, &graph);
   return finish(s, of, store, graph, wants_bf16(record), profile, out);
 }
 

@@ -65,7 +65,7 @@ static rt_status export_graph(const rt_int8_file *f, const char *out, const meta
                        .output = f->of->output ? f->of->output : "logits",
                        .metadata = m->pair,
                        .n_metadata = m->n};
-  rt_status s = rt_int8_lower(f->folded, f->record, &store, &graph);
+  rt_status s = rt_record_build(f->record, f->folded, &store, &graph);
   if (s == RT_OK) s = rt_pass_prune(&graph);
   if (s == RT_OK) s = rt_onnx_export_graph(graph, out, &how);
   rt_graph_free(graph);

@@ -48,8 +48,6 @@ rt_status rt_vectors_read(rt_store *store, const rt_file *file);
 
 /* ---- int8.c: networks of a folded graph whose variables have values; `of` lends texts and shapes, and outlives them ---- */
 
-/* The int8 form that a record says, over a new store, not compiled. On failure both may be there, and are the caller's. */
-rt_status rt_int8_lower(const rt_graph *folded, const rt_record *record, rt_store **store, rt_graph **graph);
 /* The folded graph again, over a copy of its variables; the same with everything rounded that int8 rounds. On failure as above. */
 rt_status rt_folded_copy(const rt_graph *folded, rt_store **store, rt_graph **graph);
 rt_status rt_twin_new(const rt_graph *folded, const rt_record *record, rt_store **store, rt_graph **twin);

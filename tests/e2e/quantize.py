@@ -127,6 +127,8 @@ def check_dynamic(work, model):
     refuses(2, "goes with static ranges", "quantize", model, *DATA, "--method", "dynamic", "--correct-bias", "-o", out)
     refuses(2, "goes with method=dynamic", "quantize", model, *DATA, "--convolutions", "-o", out)
     refuses(2, "only if told to", "quantize", model, "--method", "dynamic", "--keep", "fp32:linear", "-o", out)
+    done = run("quantize", model, *DATA, "--images", 8, "-o", work / "model.txt")
+    check(done.returncode == 2 and "which form to write" in done.stderr and done.stderr.count("\n") == 1, f"a wrong ending, before any work: {done.stderr}")
     refuses(2, "aren't written as ONNX", "quantize", model, "--method", "dynamic", "-o", work / "dynamic.onnx")
 
 

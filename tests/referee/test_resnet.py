@@ -172,17 +172,16 @@ def calm(name):
     return model.train()
 
 
-def twenty_steps(name, batch, furthest):
-    """furthest: for each policy of kernels."""
-    print(f"{name}: 20 steps of SGD, fp32, batch {batch}, 3x16x16")
-    x, labels = learnable(20 * batch, 16, np.random.default_rng(2))
-    batches = list(zip(x.reshape(20, batch, 3, 16, 16), labels.reshape(20, batch)))
+def twenty_steps(name, batch, size, furthest=1e-3):
+    print(f"{name}: 20 steps of SGD, fp32, batch {batch}, 3x{size}x{size}")
+    x, labels = learnable(20 * batch, size, np.random.default_rng(2))
+    batches = list(zip(x.reshape(20, batch, 3, size, size), labels.reshape(20, batch)))
     theirs = torch_losses(calm(name), batches, 0.01)
     print(f"          loss {theirs[0]:.4f} → {theirs[-1]:.4f}")
-    for kernels, bound in furthest.items():
+    for kernels in ("direct", "auto"):
         ours = our_losses(training_plan(name, batches[0][0].shape, calm(name), kernels=kernels), batches, 0.01)
         far = np.abs(ours / theirs - 1)
-        expect(far.max() <= bound, f"{kernels} kernels: furthest from PyTorch's {far.max():.2e}, at step {far.argmax()}")
+        expect(far.max() <= furthest, f"{kernels} kernels: furthest from PyTorch's {far.max():.2e}, at step {far.argmax()}")
 
 
 def learnable(n, size, rng):
@@ -239,9 +238,9 @@ def main():
         first_step("resnet18", 4, [(False, False, "direct"), (True, True, "direct"), (True, True, "auto")])
         first_step("resnet50", 4, [(True, True, "direct"), (True, True, "auto")])
     if "twenty" in parts:
-        twenty_steps("resnet18", 16, {"direct": 1e-3, "auto": 1e-3})
-        # On one thread PyTorch's fp32 ends 2.3e-3 from its float64, ours 1.2e-6 (auto) and 1.5e-3 (direct).
-        twenty_steps("resnet50", 16, {"direct": 5e-3, "auto": 5e-3})
+        twenty_steps("resnet18", 16, 16)
+        # On 16x16 images its last stage sees 2x2 pixels: PyTorch's own fp32 ends 2e-3 from its float64 there.
+        twenty_steps("resnet50", 16, 32)
     if "bf16" in parts:
         bf16_curve()
     print(f"{time.perf_counter() - began:.0f} s")

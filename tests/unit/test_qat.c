@@ -256,7 +256,7 @@ static void check_layers(subject *s, int least) {
   const rt_op *conv = RT_OP(conv2d_int8);
   double high = rt_target_activations(s->record.target).high;
   int checked = 0;
-  OK(rt_int8_lower(s->folded, &s->record, &store, &int8));
+  OK(rt_record_build(&s->record, s->folded, &store, &int8));
   for (int i = 0, n = int8->n_nodes; i < n; i++) {
     const rt_node *node = int8->node[i];
     char name[300];
