@@ -1,8 +1,10 @@
 """Inference in int8 beside other engines: latency, as ratios to the fastest of them.
 
     scripts/bench int8 [--rows resnet18@3x32x32:1,resnet50@3x224x224:1] [--rounds 5] [--seconds 2] [--markdown FILE]
+    scripts/bench int8 --rows resnet18@3x32x32:1,resnet18@3x32x32:64 --weights resnet18.pth --data cifar10:DIR
 
-The same network with drawn weights, quantized by everybody on made-up images: PyTorch (x86, onednn, fbgemm; exported and
+The same network with drawn weights, or those of a file that retort trained, quantized by everybody on made-up images (by us on those of
+--data: which layers run by Winograd is decided by what the logits bear, and drawn ones bear little): PyTorch (x86, onednn, fbgemm; exported and
 compiled where torchao can be had), ONNX Runtime and OpenVINO with the QDQ model that retort exports and with their own
 quantization. Each engine runs in a process of its own, alternately, on the same threads; of each project the fastest variant,
 found by trying all of them first, is compared. A ratio is the median over the rounds of theirs by ours next to it; above 1,
@@ -67,7 +69,7 @@ def write_safetensors(path, state, metadata):
         f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
-def prepare(model, shape):
+def prepare(model, shape, args):
     """The network and its int8 forms, in a directory that every engine reads."""
     sys.path.insert(0, os.path.join(ROOT, "tests", "referee"))
     import torch
@@ -78,19 +80,25 @@ def prepare(model, shape):
         os.remove(os.path.join(work, left))
     torch.manual_seed(0)
     net = torch_models.make(model, stem=stem_of(model, shape))
-    with torch.no_grad():  # running statistics as a trained network has them: every layer's output has some range
-        net.train()
-        for m in net.modules():
-            if isinstance(m, torch.nn.BatchNorm2d):
-                m.momentum = 1.0
-        net(torch.randn(16, *map(int, shape.split("x"))))
     at = {k: os.path.join(work, k) for k in ("model.pth", "model.safetensors", "int8.safetensors", "qdq.onnx", "fp32.onnx")}
+    data = ["--data", args.data]
+    if args.weights:
+        net.load_state_dict(torch.load(args.weights, weights_only=True))
+        command(RETORT, "export", args.weights, "-o", at["model.safetensors"])
+    else:
+        with torch.no_grad():  # running statistics as a trained network has them: every layer's output has some range
+            net.train()
+            for m in net.modules():
+                if isinstance(m, torch.nn.BatchNorm2d):
+                    m.momentum = 1.0
+            net(torch.randn(16, *map(int, shape.split("x"))))
+        options = f"stem={stem_of(model, shape)}"
+        write_safetensors(at["model.safetensors"], net.state_dict(), {"model": model, "options": options, "input": shape})
+    if args.data == "synthetic":
+        images = f"shape={shape.replace('x', ',')} images=64 test_images=0 validation=0"
+        data += ["--data-options", images, "--images", 32, "--batch", 8]
     torch.save(net.state_dict(), at["model.pth"])
-    options = f"stem={stem_of(model, shape)}"
-    write_safetensors(at["model.safetensors"], net.state_dict(), {"model": model, "options": options, "input": shape})
-    command(RETORT, "quantize", at["model.safetensors"], "--data", "synthetic", "--data-options",
-            f"shape={shape.replace('x', ',')} images=64 test_images=0 validation=0", "--images", 32, "--batch", 8, "--quiet",
-            "-o", at["int8.safetensors"])
+    command(RETORT, "quantize", at["model.safetensors"], *data, "--quiet", "-o", at["int8.safetensors"])
     command(RETORT, "export", at["int8.safetensors"], "-o", at["qdq.onnx"])
     command(RETORT, "export", at["model.safetensors"], "-o", at["fp32.onnx"])
     return work
@@ -126,7 +134,7 @@ def compare(row, args):
     name, batch = row.rsplit(":", 1)
     model, shape = name.split("@")
     batch = int(batch)
-    work = prepare(model, shape)
+    work = prepare(model, shape, args)
     chosen = {}
     for peer, engines in PEERS.items():
         tried = {e: theirs(e, work, model, shape, batch, args, min(1, args.seconds)) for e in engines if e not in args.without}
@@ -191,6 +199,8 @@ def conditions(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rows", default=ROWS, help="MODEL@CxHxW:BATCH, with commas")
+    p.add_argument("--weights", metavar="FILE", help="trained weights (.pth) for the model of the rows, instead of drawn ones")
+    p.add_argument("--data", default="synthetic", help="what we calibrate on: the data set that the weights come from")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=2)

@@ -39,7 +39,7 @@ static winograd winograd_of(const rt_site *site) {
   return g;
 }
 
-/* ---- the pack: levels, taps × panels × k × columns × 4; then numbers of each filter ---- */
+/* ---- the pack: levels, panels × taps × k × columns × 4, as a thread reads them; then numbers of each filter ---- */
 
 static int64_t level_bytes(const winograd *g) { return TAPS * g->by.panels * g->k * g->columns * 4; }
 static int64_t filters(const winograd *g) { return g->by.panels * g->columns; }
@@ -63,7 +63,7 @@ static int64_t pack_bytes(const winograd *g) { return level_bytes(g) + (2 * TAPS
 
 static void place_filter(const winograd *g, const packed *p, int64_t o, const int8_t *u, const float factor[TAPS]) {
   for (int t = 0; t < TAPS; t++) {
-    int8_t *to = p->level + ((t * g->by.panels + o / g->columns) * g->k * g->columns + o % g->columns) * 4;
+    int8_t *to = p->level + ((o / g->columns * TAPS + t) * g->k * g->columns + o % g->columns) * 4;
     int32_t sum = 0;
     for (int64_t c = 0; c < g->in; c++) {
       to[c / 4 * g->columns * 4 + c % 4] = u[t * g->in + c];
@@ -107,7 +107,7 @@ static rt_status pack(void *state, const rt_tensor *in, void *out) {
 }
 
 static uint64_t form(const winograd *g) {
-  const int64_t what[] = {'w', 8, g->in, g->out, g->columns, g->attr.centre};
+  const int64_t what[] = {'w', 9, g->in, g->out, g->columns, g->attr.centre};
   uint64_t h = rt_hash(RT_HASH_EMPTY, what, sizeof what);
   return rt_hash(h, g->multiplier, sizeof g->multiplier) | 1;
 }
@@ -139,7 +139,7 @@ static void multiply(const job *j, int64_t panel, int64_t n, const uint8_t *v, i
   int64_t left = g->out - panel * g->columns;
   int columns = left < g->columns ? (int)left : g->columns;
   for (int t = 0; t < TAPS; t++) {
-    const int8_t *w = j->w.level + (t * g->by.panels + panel) * g->k * g->columns * 4;
+    const int8_t *w = j->w.level + (panel * TAPS + t) * g->k * g->columns * 4;
     const int32_t *start = j->w.start + t * filters(g) + panel * g->columns;
     for (int64_t i = 0; i < n; i += g->tile_rows)
       g->simd->product_int8(n - i < g->tile_rows ? (int)(n - i) : g->tile_rows, columns, g->k,

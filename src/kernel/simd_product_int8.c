@@ -19,6 +19,8 @@ typedef struct operands {
 
 #if defined __AVX512VNNI__
 
+enum { AHEAD = 4096 }; /* bytes of b: with few rows it comes from memory faster than the hardware foresees */
+
 INLINE void tile(const operands *o, const int rows, const int vectors) {
   const uint8_t *a = o->a;
   const int8_t *b = o->b;
@@ -30,6 +32,8 @@ INLINE void tile(const operands *o, const int rows, const int vectors) {
     for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_loadu_si512(o->start + v * LANES);
   for (int64_t k = 0; k < o->k; k++, a += 4, b += 4 * COLUMNS) {
     __m512i right[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) _mm_prefetch((const char *)b + AHEAD + 4 * v * LANES, _MM_HINT_T0);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) right[v] = _mm512_loadu_si512(b + 4 * v * LANES);
 #pragma GCC unroll 6
