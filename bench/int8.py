@@ -69,7 +69,7 @@ def write_safetensors(path, state, metadata):
         f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
-def prepare(model, shape, args):
+def prepare(model, shape, weights=None, source="synthetic"):
     """The network and its int8 forms, in a directory that every engine reads."""
     sys.path.insert(0, os.path.join(ROOT, "tests", "referee"))
     import torch
@@ -81,10 +81,10 @@ def prepare(model, shape, args):
     torch.manual_seed(0)
     net = torch_models.make(model, stem=stem_of(model, shape))
     at = {k: os.path.join(work, k) for k in ("model.pth", "model.safetensors", "int8.safetensors", "qdq.onnx", "fp32.onnx")}
-    data = ["--data", args.data]
-    if args.weights:
-        net.load_state_dict(torch.load(args.weights, weights_only=True))
-        command(RETORT, "export", args.weights, "-o", at["model.safetensors"])
+    data = ["--data", source]
+    if weights:
+        net.load_state_dict(torch.load(weights, weights_only=True))
+        command(RETORT, "export", weights, "-o", at["model.safetensors"])
     else:
         with torch.no_grad():  # running statistics as a trained network has them: every layer's output has some range
             net.train()
@@ -94,7 +94,7 @@ def prepare(model, shape, args):
             net(torch.randn(16, *map(int, shape.split("x"))))
         options = f"stem={stem_of(model, shape)}"
         write_safetensors(at["model.safetensors"], net.state_dict(), {"model": model, "options": options, "input": shape})
-    if args.data == "synthetic":
+    if source == "synthetic":
         images = f"shape={shape.replace('x', ',')} images=64 test_images=0 validation=0"
         data += ["--data-options", images, "--images", 32, "--batch", 8]
     torch.save(net.state_dict(), at["model.pth"])
@@ -134,7 +134,7 @@ def compare(row, args):
     name, batch = row.rsplit(":", 1)
     model, shape = name.split("@")
     batch = int(batch)
-    work = prepare(model, shape, args)
+    work = prepare(model, shape, args.weights, args.data)
     chosen = {}
     for peer, engines in PEERS.items():
         tried = {e: theirs(e, work, model, shape, batch, args, min(1, args.seconds)) for e in engines if e not in args.without}

@@ -55,14 +55,14 @@ def run(command, args):
     return figures
 
 
-def common(model, step, args, seconds):
-    teacher = ["--teacher-model", args.teacher] if step == "distill" else []
+def common(model, step, args, seconds, teacher=None):
+    teacher = teacher or (["--teacher-model", args.teacher] if step == "distill" else [])
     return ["--step", step, "--model", model, *teacher, "--input", args.input, "--batch", str(args.batch), "--threads", str(args.threads),
             "--seconds", str(seconds), "--json"]
 
 
-def ours(model, step, precision, args, seconds):
-    return run([RETORT, "bench", *common(model, step, args, seconds), "--precision", precision], args)
+def ours(model, step, precision, args, seconds, teacher=None):
+    return run([RETORT, "bench", *common(model, step, args, seconds, teacher), "--precision", precision], args)
 
 
 def theirs(model, step, variant, args, seconds):
@@ -75,7 +75,8 @@ def note(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def compare(model, row, args):
+def compare(model, row, args, teacher=None):
+    """`teacher`: options of ours that name another teacher than --teacher-model."""
     step, precision, variants, speed_goal, memory_goal = row
     speed_goal = GOALS.get((model, step, precision), speed_goal)
     tried = {v: theirs(model, step, v, args, min(3, args.seconds)) for v in variants}
@@ -84,7 +85,7 @@ def compare(model, row, args):
     best = max(tried, key=lambda v: tried[v]["images_per_second"]["median"])
     pairs = []
     for i in range(args.rounds):
-        a, b = ours(model, step, precision, args, args.seconds), theirs(model, step, best, args, args.seconds)
+        a, b = ours(model, step, precision, args, args.seconds, teacher), theirs(model, step, best, args, args.seconds)
         pairs.append((a, b))
         note(f"  {model} {step} {precision} round {i + 1}: {a['images_per_second']['median']:.1f} and "
              f"{b['images_per_second']['median']:.1f} images/s (others {max(a['others'], b['others']):.0%})")

@@ -17,7 +17,7 @@ static const char *step_text = "train", *model_text, *options_text, *batch_text,
                   *teacher_file, *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4";
 static int64_t batch = 128, threads;
 static double seconds = 10;
-static bool as_json, per_layer;
+static bool as_json, per_layer, cached;
 
 static const flag flags[] = {
     {"step", FLAG_TEXT, &step_text, "train|infer|distill",
@@ -30,6 +30,7 @@ static const flag flags[] = {
     {"teacher-model", FLAG_TEXT, &teacher_text, "NAME", "the teacher of --step distill, a model of the table"},
     {"teacher-options", FLAG_TEXT, &teacher_options, "TEXT", "its options"},
     {"teacher", FLAG_TEXT, &teacher_file, "FILE", "a trained one instead, int8 or not, that runs in front of the step"},
+    {"cached", FLAG_BOOL, &cached, NULL, "with --teacher: its outputs are there already, as from --cache-teacher"},
     {"loss", FLAG_TEXT, &loss_text, "TERMS",
      "of --step distill (\"cross_entropy:weight=0.1 kd:weight=0.9,temperature=4\")"},
     {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
@@ -79,8 +80,9 @@ static rt_network *teacher; /* of --teacher */
 /* What the teacher says first, where it isn't in the step's graph. */
 static rt_status run_step(const network *net, rt_feed *feeds, int n) {
   const float *logits;
-  rt_status s = teacher ? rt_network_run(teacher, feeds[0].data, batch, &logits) : RT_OK;
-  if (s == RT_OK && teacher) feeds[n - 1].data = logits;
+  bool hear = teacher && !(cached && feeds[n - 1].data);
+  rt_status s = hear ? rt_network_run(teacher, feeds[0].data, batch, &logits) : RT_OK;
+  if (s == RT_OK && hear) feeds[n - 1].data = logits;
   return s == RT_OK ? rt_plan_run(net->plan, feeds, n) : s;
 }
 
@@ -223,6 +225,7 @@ static int bench_model(void) {
     return complain_usage(
         "--step distill and --teacher-model (or --teacher FILE) belong together, as in --step distill "
         "--teacher-model resnet50 --model resnet18");
+  if (cached && !teacher_file) return complain_usage("--cached goes with --teacher FILE, whose outputs it keeps");
   if (data_text) return complain_usage("bench: --data goes with files of weights");
   if (batch_text) batch = strtoll(batch_text, &end, 10);
   if (batch_text && (end == batch_text || *end || batch < 1 || batch == INT64_MAX))

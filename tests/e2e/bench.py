@@ -68,6 +68,9 @@ def main(work):
         done = run(*step, "--options", f"classes={CLASSES} hidden=8", "--teacher", teacher, "--json")
         check(done.returncode == 0 and json.loads(done.stdout)["teacher"] == str(teacher) and json.loads(done.stdout)["step_ms"]["best"] > 0,
               f"bench --teacher {teacher.name}: {done.stderr}")
+    done = run(*step, "--options", f"classes={CLASSES} hidden=8", "--teacher", int8, "--cached", "--json")
+    check(done.returncode == 0 and json.loads(done.stdout)["step_ms"]["best"] > 0, f"bench --cached: {done.stderr}")
+    refuses(2, "--cached goes with --teacher FILE", *step, "--teacher-model", "mlp", "--cached")
     refuses(2, f"the student has 10 classes and the teacher {CLASSES}", *step, "--teacher", int8)
     refuses(2, "belong together", *step, "--teacher", int8, "--teacher-model", "mlp")
 
