@@ -19,7 +19,7 @@ typedef struct operands {
 
 #if defined __AVX512VNNI__
 
-enum { AHEAD = 4096 }; /* bytes of b: with few rows it comes from memory faster than the hardware foresees */
+enum { AHEAD = 8192 }; /* bytes of b: with few rows it comes from memory faster than the hardware foresees */
 
 INLINE void tile(const operands *o, const int rows, const int vectors) {
   const uint8_t *a = o->a;
@@ -33,7 +33,7 @@ INLINE void tile(const operands *o, const int rows, const int vectors) {
   for (int64_t k = 0; k < o->k; k++, a += 4, b += 4 * COLUMNS) {
     __m512i right[VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) _mm_prefetch((const char *)b + AHEAD + 4 * v * LANES, _MM_HINT_T0);
+    for (int v = 0; v < vectors; v++) _mm_prefetch((const char *)b + AHEAD + 4 * v * LANES, _MM_HINT_T1);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) right[v] = _mm512_loadu_si512(b + 4 * v * LANES);
 #pragma GCC unroll 6
