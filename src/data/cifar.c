@@ -134,8 +134,10 @@ static rt_status read_file(rt_data *data, const variant *v, const char *name, fi
   if (!path && !pickled)
     return rt_fail(RT_E_IO, "%s: there is no %s in it or in %s/, nor %s in it or in %s/", data->directory, name,
                    v->inside, stem, v->pickled);
-  rt_status s = path ? rt_data_slurp(path, MOST_RECORDS * (v->labels + PIXELS), &f->bytes, &n)
-                     : read_pickled(v, path = pickled, f, &n);
+  rt_status s = rt_data_note_file(data, path ? path : pickled);
+  if (s == RT_OK)
+    s = path ? rt_data_slurp(path, MOST_RECORDS * (v->labels + PIXELS), &f->bytes, &n)
+             : read_pickled(v, path = pickled, f, &n);
   return s == RT_OK ? rt_cifar_parse(f->bytes, n, v->labels, v->classes, path, &f->records) : s;
 }
 

@@ -148,7 +148,7 @@ static rt_status open_row(rt_data *data, const char *path, const char *options) 
   void *parsed = rt_arena_alloc(&data->arena, row->options_size);
   rt_status s = parsed ? rt_options_parse(row->options, parsed, options, &data->arena, row->name) : RT_E_MEMORY;
   if (s == RT_OK) s = locate(data, path);
-  if (s == RT_OK) s = row->open(data, parsed);
+  if (s == RT_OK) s = rt_data_take(data, parsed);
   if (s == RT_OK) s = rt_data_split(data, parsed);
   if (s == RT_OK) s = rt_data_measure(data);
   return s;
@@ -173,11 +173,8 @@ rt_status rt_data_open(const char *text, const char *options, rt_data **out) {
 
 void rt_data_free(rt_data *data) {
   if (!data) return;
-  rt_free(data->label);
-  rt_free(data->pixel);
-  rt_free(data->value);
-  rt_free(data->files);
   rt_free(data->id[RT_TRAIN]);
+  if (data->source) rt_data_leave(data->source);
   rt_arena_release(&data->arena);
   rt_free(data);
 }

@@ -8,13 +8,15 @@
 #include "data/image.h"
 
 typedef struct rt_data_row rt_data_row;
+typedef struct rt_data_source rt_data_source;
 
 enum { RT_NO_LABEL = -1 };
 
 struct rt_data {
   const rt_data_row *row;
   rt_arena arena;
-  const char *directory; /* of its files; "" for a set that is made up */
+  rt_data_source *source; /* owns what row->open makes: all down to `filter`, which other open sets may read too */
+  const char *directory;  /* of its files; "" for a set that is made up */
   rt_dtype dtype;
   int64_t channels, height, width, classes;
   const char **class_name;
@@ -69,7 +71,8 @@ struct rt_data_row {
   size_t options_size;
   const void *variant; /* what tells this row from others of its family */
   const char *augment; /* what training usually does to its images; NULL: nothing */
-  /* Fill shape, classes, counts, labels and pixels; data->directory is set. */
+  /* Fill shape, classes, counts, labels and pixels; data->directory is set. A row without options of its own notes the files that it
+   * reads: then sets that are open at a time share them. */
   rt_status (*open)(rt_data *data, const void *options);
   /* The image as its file has it, whatever its size. */
   rt_status (*read)(const rt_data *data, int64_t id, rt_image *out);
@@ -81,6 +84,8 @@ struct rt_data_row {
 rt_status rt_data_slurp(const char *path, int64_t most, uint8_t **out, int64_t *bytes);
 /* "directory/name", or "directory/name.gz" where only that exists; in the arena; NULL where there is neither. */
 const char *rt_data_path(rt_arena *arena, const char *directory, const char *name);
+/* All that data->directory's set is made of are such files; before one is read. */
+rt_status rt_data_note_file(rt_data *data, const char *path);
 int64_t rt_data_samples(const rt_data *data);
 int64_t rt_data_pixels(const rt_data *data); /* values of one image */
 /* Memory for the labels of given[] samples, and for their values. */
@@ -91,6 +96,9 @@ rt_status rt_data_number_classes(rt_data *data);
 
 /* ---- what is the same for all ---- */
 
+/* Images and labels: those of a set that is open over the same files, or else by row->open. */
+rt_status rt_data_take(rt_data *data, const void *options);
+void rt_data_leave(rt_data_source *source);
 rt_status rt_data_split(rt_data *data, const rt_data_common *options);
 rt_status rt_data_measure(rt_data *data); /* mean and deviation of the training split */
 

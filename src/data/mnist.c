@@ -29,7 +29,8 @@ static rt_status read_files(rt_data *data, file *files) {
     f->path = rt_data_path(&data->arena, data->directory, file_names[i]);
     if (!f->path)
       return rt_fail(RT_E_IO, "%s: there is neither %s nor %s.gz in it", data->directory, file_names[i], file_names[i]);
-    rt_status s = rt_data_slurp(f->path, MOST_BYTES, &f->bytes, &n);
+    rt_status s = rt_data_note_file(data, f->path);
+    if (s == RT_OK) s = rt_data_slurp(f->path, MOST_BYTES, &f->bytes, &n);
     if (s == RT_OK) s = rt_idx_parse(f->bytes, n, i % 2 ? 1 : 3, f->path, &f->idx);
     if (s != RT_OK) return s;
   }

@@ -100,25 +100,34 @@ static rt_status write_result(const measurement *m, const char *path, cJSON *to)
   return s;
 }
 
-static rt_status open_data(rt_recipe_run *run, const char *name, const char *options) {
+rt_status rt_recipe_open_data(rt_stage_run *r) {
+  rt_recipe_run *run = r->all;
+  const char *name = rt_stage_run_text(r, "data"), *options = rt_stage_run_text(r, "data_options");
   rt_strbuf key = {0};
+  rt_data *data = NULL;
+  if (!*name) return RT_OK;
   rt_strbuf_add(&key, "%s %s", name, options);
-  if (run->data && key.text && strcmp(run->data_text, key.text) == 0) {
+  rt_status s = key.failed ? RT_E_MEMORY : RT_OK;
+  bool open = s == RT_OK && run->data && strcmp(run->data_text, key.text) == 0;
+  if (s == RT_OK && !open)
+    s = rt_data_open(name, options, &data); /* before the last one is freed: they may share images */
+  if (s != RT_OK || open) {
     rt_strbuf_release(&key);
-    return RT_OK;
+    return s;
   }
   rt_data_free(run->data);
   rt_free(run->data_text);
-  run->data = NULL;
+  run->data = data;
   run->data_text = key.text;
-  return key.failed ? RT_E_MEMORY : rt_data_open(name, options, &run->data);
+  return RT_OK;
 }
 
 rt_status rt_measure_model(rt_stage_run *r, const char *path, cJSON *to) {
   rt_recipe_run *run = r->all;
   measurement m = {0};
-  rt_status s = open_data(run, rt_stage_run_text(r, "data"), rt_stage_run_text(r, "data_options"));
-  if (s == RT_OK) s = rt_network_open(path, NULL, &m.network);
+  if (!*rt_stage_run_text(r, "data"))
+    return rt_fail(RT_E_ARGUMENT, "models are measured on test images, and the recipe names none: data: fashion-mnist");
+  rt_status s = rt_network_open(path, NULL, &m.network);
   if (s != RT_OK) return s;
   m.data = run->data;
   rt_network_describe(m.network, &m.info);

@@ -110,7 +110,7 @@ typedef struct rt_recipe_run {
   void *context;
   int at;
   bool stop;
-  char *data_text; /* of the data set that is open */
+  char *data_text; /* of the data set that is open: the stage's, or that of the last stage that had one */
   rt_data *data;
 } rt_recipe_run;
 
@@ -147,6 +147,8 @@ rt_status rt_record_write(const rt_recipe_run *run, const char *name, struct cJS
 
 /* ---- measuring ---- */
 
+/* run->data is the stage's data set, if it has one; stays open for what the stage does, and for the next ones. */
+rt_status rt_recipe_open_data(rt_stage_run *run);
 /* Accuracy of a model's file on the test images of the stage's data, sizes, counts, the entropy of its outputs by temperature. */
 rt_status rt_measure_model(rt_stage_run *run, const char *path, struct cJSON *to);
 typedef struct rt_sizes {

@@ -125,6 +125,7 @@ static rt_status run_stage(rt_recipe_run *run, const rt_stage *stage, cJSON *rec
   r.pair = rt_arena_alloc(&arena, (size_t)(stage->n + 1) * sizeof *r.pair);
   if (!r.pair || !r.result) s = RT_E_MEMORY;
   for (int i = 0; i < stage->n && s == RT_OK; i++) s = resolve(&r, &stage->setting[i], &arena, &r.pair[r.n++]);
+  if (s == RT_OK) s = rt_recipe_open_data(&r);
   if (s == RT_OK) s = stage->kind->run(&r, going);
   rt_arena_release(&arena);
   if (s != RT_OK) return rt_fail_in(s, "%s", stage->name);

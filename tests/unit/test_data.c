@@ -1,5 +1,6 @@
 /* Splits, statistics, and the loader: the same batches whoever prepares them and wherever a run begins. */
 #include "base/alloc.h"
+#include "data/data.h"
 #include "data_dir.h"
 #include "retort.h"
 
@@ -247,6 +248,40 @@ static void drop_last(void **state) {
   rt_data_free(data);
 }
 
+/* ---- several sets over the same files ---- */
+
+static void shared(void **state) {
+  static uint8_t pixels[20 * 4 * 4];
+  char text[128];
+  int64_t live = rt_alloc_count().live;
+  data_dir_make();
+  snprintf(text, sizeof text, "mnist:%s", data_dir_path(""));
+  data_dir_mnist(pixels, 20, 4, 4);
+  rt_data *all = open_data(text, "validation=0"), *some = open_data(text, "validation=0 subset=10");
+  assert_true(all->pixel == some->pixel && all->label == some->label);
+  assert_true(all->count[RT_TRAIN] == 20 && some->count[RT_TRAIN] == 10);
+  rt_data_free(all); /* the other one goes on */
+  rt_loader *loader = open_loader(some, RT_TRAIN, "batch=10", NULL);
+  next(loader);
+  rt_loader_free(loader);
+  memset(pixels, 200, sizeof pixels);
+  data_dir_mnist(pixels, 20, 4, 4);
+  rt_data *new = open_data(text, "validation=0"); /* of files that have changed */
+  assert_true(new->pixel != some->pixel &&new->mean[0] > 0.5f && some->mean[0] < 0.5f);
+  rt_data_free(some);
+  data_dir_write("unrelated", pixels, 1); /* there may be another file now that comes before one of them */
+  rt_data *newer = open_data(text, "validation=0");
+  assert_true(newer->pixel != new->pixel);
+  rt_data_free(new);
+  rt_data_free(newer);
+  data_dir_remove();
+  rt_data *one = open_data("synthetic", "shape=1,4,4 seed=1"), *two = open_data("synthetic", "shape=1,4,4 seed=2");
+  assert_true(one->pixel != two->pixel); /* no files that would tell */
+  rt_data_free(one);
+  rt_data_free(two);
+  assert_int_equal(rt_alloc_count().live, live);
+}
+
 /* ---- what goes wrong ---- */
 
 static void refusals(void **state) {
@@ -304,7 +339,7 @@ static void vanished_file(void **state) {
 }
 
 /* Each allocation of opening, loading and scaling fails once: an error, and nothing is lost. */
-static void failing_memory(void **state) {
+static int fail_everywhere(const char *text, const char *options) {
   int64_t before = rt_alloc_count().live;
   int failures = 0;
   for (int64_t after = 0;; after++) {
@@ -312,7 +347,7 @@ static void failing_memory(void **state) {
     rt_loader *loader = NULL;
     rt_batch batch;
     rt_alloc_fail_after(after);
-    rt_status s = rt_data_open("synthetic", "images=20 shape=3,8,8", &data);
+    rt_status s = rt_data_open(text, options, &data);
     if (s == RT_OK) s = rt_loader_new(data, RT_TRAIN, "batch=8 ahead=2", "resized_crop=0.3 mixup=1", &loader);
     for (int i = 0; i < 4 && s == RT_OK; i++) s = rt_loader_next(loader, &batch);
     rt_alloc_fail_after(-1);
@@ -323,7 +358,22 @@ static void failing_memory(void **state) {
     assert_int_equal(s, RT_E_MEMORY);
     failures++;
   }
-  assert_true(failures > 30);
+  return failures;
+}
+
+static void failing_memory(void **state) {
+  static const uint8_t pixels[20 * 4 * 4];
+  char text[128];
+  assert_true(fail_everywhere("synthetic", "images=20 shape=3,8,8") > 30);
+  data_dir_make();
+  snprintf(text, sizeof text, "mnist:%s", data_dir_path(""));
+  data_dir_mnist(pixels, 20, 4, 4);
+  int alone = fail_everywhere(text, NULL);
+  rt_data *other = open_data(text, NULL);
+  int beside = fail_everywhere(text, NULL);
+  assert_true(beside > 20 && beside < alone);
+  rt_data_free(other);
+  data_dir_remove();
 }
 
 int main(void) {
@@ -331,6 +381,7 @@ int main(void) {
                                      cmocka_unit_test(statistics),    cmocka_unit_test(same_whoever_prepares),
                                      cmocka_unit_test(orders),        cmocka_unit_test(drop_last),
                                      cmocka_unit_test(held_batch),    cmocka_unit_test(refusals),
-                                     cmocka_unit_test(vanished_file), cmocka_unit_test(failing_memory)};
+                                     cmocka_unit_test(shared),        cmocka_unit_test(vanished_file),
+                                     cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
