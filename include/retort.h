@@ -517,7 +517,8 @@ typedef struct rt_data_info {
  *   test        the same for sets without a test part of their own (0.1; 1: all is test)
  *   subset      so many training images, evenly over the classes (0: all)
  *   split_seed  which images those are (0)
- * and some take options of their own. Reads all of it into memory, but folders of images larger than their `memory`. */
+ * and some take options of their own. Reads all of it into memory, but folders of images larger than their `memory`; sets that are
+ * open at a time over the same unchanged files (not folders) share their images. */
 RT_API rt_status rt_data_open(const char *text, const char *options, rt_data **out);
 RT_API void rt_data_free(rt_data *data);                              /* after every loader over it */
 RT_API void rt_data_describe(const rt_data *data, rt_data_info *out); /* borrowed from data */

@@ -71,8 +71,8 @@ struct rt_data_row {
   size_t options_size;
   const void *variant; /* what tells this row from others of its family */
   const char *augment; /* what training usually does to its images; NULL: nothing */
-  /* Fill shape, classes, counts, labels and pixels; data->directory is set. A row without options of its own notes the files that it
-   * reads: then sets that are open at a time share them. */
+  /* Fill shape, classes, counts, labels and pixels; data->directory is set. A row that notes the files that it
+   * reads says that they, and its own options, are all that this depends on: then sets that are open at a time share it. */
   rt_status (*open)(rt_data *data, const void *options);
   /* The image as its file has it, whatever its size. */
   rt_status (*read)(const rt_data *data, int64_t id, rt_image *out);
@@ -84,7 +84,7 @@ struct rt_data_row {
 rt_status rt_data_slurp(const char *path, int64_t most, uint8_t **out, int64_t *bytes);
 /* "directory/name", or "directory/name.gz" where only that exists; in the arena; NULL where there is neither. */
 const char *rt_data_path(rt_arena *arena, const char *directory, const char *name);
-/* All that data->directory's set is made of are such files; before one is read. */
+/* Before it is read; a file that comes to lie in data->directory counts as a change. */
 rt_status rt_data_note_file(rt_data *data, const char *path);
 int64_t rt_data_samples(const rt_data *data);
 int64_t rt_data_pixels(const rt_data *data); /* values of one image */

@@ -143,7 +143,8 @@ static rt_status read_file(rt_data *data, rt_file *file, const options *o) {
 
 static rt_status open(rt_data *data, const void *opts) {
   rt_file *file;
-  rt_status s = rt_file_open(data->directory, &file);
+  rt_status s = rt_data_note_file(data, data->directory);
+  if (s == RT_OK) s = rt_file_open(data->directory, &file);
   if (s != RT_OK) return s;
   s = read_file(data, file, opts);
   rt_file_free(file);

@@ -15,7 +15,8 @@ typedef struct file {
 
 struct rt_data_source {
   rt_data data;
-  file *file; /* what it was read from; NULL: it can't be told whether another set is the same */
+  file *file;      /* what it was read from; NULL: it can't be told whether another set is the same */
+  const void *own; /* options of its row beside the common ones */
   int users;
   rt_data_source *next;
 };
@@ -59,11 +60,16 @@ static bool is_unchanged(const rt_data_source *source) {
   return source->file && !f;
 }
 
-static rt_data_source *find(const rt_data *data) {
-  rt_data_source *s = sources;
-  while (s && !(s->data.row == data->row && strcmp(s->data.directory, data->directory) == 0 && is_unchanged(s)))
-    s = s->next;
-  return s;
+static const void *own_options(const void *options) { return (const char *)options + sizeof(rt_data_common); }
+static size_t own_size(const rt_data_row *row) { return row->options_size - sizeof(rt_data_common); }
+
+static rt_data_source *find(const rt_data *data, const void *options) {
+  const rt_data_row *row = data->row;
+  for (rt_data_source *s = sources; s; s = s->next) {
+    if (s->data.row != row || strcmp(s->data.directory, data->directory) != 0) continue;
+    if (memcmp(s->own, own_options(options), own_size(row)) == 0 && is_unchanged(s)) return s;
+  }
+  return NULL;
 }
 
 static void release(rt_data_source *source) {
@@ -82,7 +88,8 @@ static rt_status read_source(const rt_data *data, const void *options, rt_data_s
   d->row = data->row;
   d->source = source;
   d->directory = rt_arena_text(&d->arena, "%s", data->directory);
-  rt_status s = d->directory ? d->row->open(d, options) : RT_E_MEMORY;
+  source->own = rt_arena_copy(&d->arena, own_options(options), own_size(d->row));
+  rt_status s = d->directory && source->own ? d->row->open(d, options) : RT_E_MEMORY;
   if (s != RT_OK) release(source);
   *out = s == RT_OK ? source : NULL;
   return s;
@@ -91,7 +98,7 @@ static rt_status read_source(const rt_data *data, const void *options, rt_data_s
 rt_status rt_data_take(rt_data *data, const void *options) {
   rt_arena own = data->arena;
   pthread_mutex_lock(&lock);
-  rt_data_source *source = find(data);
+  rt_data_source *source = find(data, options);
   if (source) source->users++;
   pthread_mutex_unlock(&lock);
   if (!source) {

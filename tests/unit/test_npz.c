@@ -1,4 +1,5 @@
 /* Data sets from NumPy's arrays: shapes, kinds of numbers, names, and what is refused. */
+#include "data/data.h"
 #include "data_dir.h"
 #include "retort.h"
 
@@ -64,6 +65,24 @@ static void bytes(void **state) {
   assert_memory_equal(a, b, sizeof a);
 }
 
+/* What is open already is shared, unless it is read in another way. */
+static void shared(void **state) {
+  static uint8_t x[N * 3 * 4 * 3];
+  rt_data *one, *same, *other;
+  const rt_array arrays[] = {array("X", RT_U8, 4, (int64_t[]){N, 3, 4, 3}, x),
+                             array("y", RT_S64, 1, (int64_t[]){N}, labels)};
+  assert_int_equal(open_arrays(arrays, 2, "order=chw", &one), RT_OK);
+  char text[600];
+  snprintf(text, sizeof text, "npz:%s", data_dir_path("data.npz"));
+  assert_int_equal(rt_data_open(text, "order=chw subset=2", &same), RT_OK);
+  assert_int_equal(rt_data_open(text, "order=hwc", &other), RT_OK);
+  assert_ptr_equal(one->pixel, same->pixel);
+  assert_true(other->pixel != one->pixel && one->width == 3 && other->width == 4);
+  rt_data_free(one);
+  rt_data_free(other);
+  rt_data_free(same);
+}
+
 static void floats(void **state) {
   double x[N][5];
   float row[5];
@@ -118,6 +137,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(bytes), cmocka_unit_test(floats), cmocka_unit_test(refused)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(bytes), cmocka_unit_test(shared), cmocka_unit_test(floats),
+                                     cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
