@@ -66,7 +66,8 @@ def torch_compiled(a):
     with torch.no_grad():
         import torch.fx.experimental.optimization as fx
         model = fx.fuse(model)
-        exported = torch.export.export(model, (batch,)).module()
+        # strict: otherwise the two uses that a block makes of one ReLU look like one node with two outputs to the quantizer
+        exported = torch.export.export(model, (batch,), strict=True).module()
         prepared = prepare_pt2e(exported, quantizer)
         prepared(batch)
         compiled = torch.compile(convert_pt2e(prepared))
