@@ -123,8 +123,10 @@ for width in "46":
 (TMP / "cifar").mkdir()
 for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
     (TMP / f"cifar/{name}.bin").write_bytes(b"".join(bytes([i % 10]) + bytes([i % 251]) * 3072 for i in range(2000)))
-for name, *said in (("cifar10-resnet56-students", "43 stages", "20 epochs of 5000 images"), ("distillation-kinds", "46 stages", "kinds.online.seed=2")):
-    told = run("run", f"recipes/{name}.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth", "--set", f"data.path={TMP}/cifar")
+for name, *said in (("cifar10-resnet56-students", "43 stages", "20 epochs of 5000 images"), ("distillation-kinds", "46 stages", "kinds.online.seed=2"),
+                    ("cifar10-int8-teacher", "9 stages", "teacher.of_int8.seed=2")):
+    quantized = ("--set", f"stages.int8.model={TMP}/one/teacher.pth") if "int8" in name else ()
+    told = run("run", f"recipes/{name}.yaml", "--dry-run", "--set", f"defaults.teacher={TMP}/one/teacher.pth", "--set", f"data.path={TMP}/cifar", *quantized)
     check(told.returncode == 0 and all(text in told.stdout for text in said), f"{name}: {told.stderr}")
 refuses(2, "resnet56.th", "run", "recipes/cifar10-resnet56-students.yaml", "--dry-run")
 
