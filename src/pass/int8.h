@@ -28,16 +28,19 @@ typedef struct rt_int8_table {
  * variables keep name and type. RT_E_ARGUMENT where a grid is missing that a product needs. */
 rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out);
 
-/* How the grids of activations change while the twin is trained. */
+/* The same in float, over the store of `from`, a graph in evaluation form (its weights may be derived): to check the int8 form.
+ * What is on a grid there is on the same one here, in levels; a product is a sum of levels in f32, exact below 2²⁴, and becomes
+ * levels by the operations of the int8 op in their order; layers by Winograd are rounded twice, as in int8. */
+rt_status rt_int8_twin(const rt_graph *from, const rt_int8_table *table, rt_graph **out);
+
+/* How the grids of activations change while the network is trained. */
 typedef enum rt_grids {
-  RT_GRIDS_FIXED, /* as the table says; layers by Winograd are rounded twice, as in int8, and have no gradient */
   RT_GRIDS_OBSERVED, /* a moving average of ranges; the scalar input "observer_rate" says how fast it moves, 0: not at all */
   RT_GRIDS_LEARNED, /* scales are parameters (LSQ: Esser et al. 2020) */
 } rt_grids;
 
-/* The same decisions and the same rounding in float, over the store of `from`: a graph in evaluation form (its weights may be
- * derived), or a fused training graph before it is differentiated, where the batch norm behind a convolution belongs to it and
- * the row of the convolution is that of both. Grids are the statistics "NODE.out.scale" and "NODE.out.zero_point" (f32
+/* The same decisions and the same rounding in float, with gradients, over the store of `from`: a fused training graph before it is
+ * differentiated, where the batch norm behind a convolution belongs to it and the row of the convolution is that of both. Grids are the statistics "NODE.out.scale" and "NODE.out.zero_point" (f32
  * scalars that start as the table says); observed ones "NODE.out.low" and "NODE.out.high" too. */
 rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, rt_grids grids, rt_graph **out);
 

@@ -2,7 +2,9 @@
  *   qy = act(Σ qx·qw · (sx·sw/sy) + (b − sx·zx·sw·Σqw − sr·zr)/sy + zy + (sr/sy)·qr)
  * in which all but the first sum and the residual are known beforehand: scale and bias of the int8 op. A padded image gets
  * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0.
- * The fake-quantized twin takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read.
+ * The twin that trains takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read. The twin
+ * that checks computes the line above in float: of levels, because sums of whole numbers are exact in f32 up to 2²⁴. Of x = sx·qx
+ * they would be rounded at every term, which now and then ends on another level, and behind twenty layers on many.
  * With dynamic ranges sx and zx are values of the graph, and y is f32. */
 #include "base/alloc.h"
 #include "pass/int8.h"
@@ -27,7 +29,8 @@ typedef struct change {
 typedef struct lowering {
   const rt_graph *from;
   const rt_int8_table *table;
-  bool fake; /* values on grids are floats */
+  bool fake; /* the twin that trains: values on grids are floats */
+  bool twin; /* the twin that checks: they are levels, and what is made of them is computed in float */
   rt_grids grids;
   rt_rewrite rw;
   grid *grid;            /* by old value id */
@@ -236,7 +239,37 @@ static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, co
   return w;
 }
 
-/* weight s8, scale and bias: numbers of each filter, of the float product. */
+static rt_value *cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v) {
+  rt_cast_attr attr = {.dtype = dtype};
+  return rt_emit(g, RT_OP(cast), name, &attr, 1, v);
+}
+
+/* What an int8 op makes of x, weight, scale, bias and residual (see rt_int8_attr), in float, in the order of its operations. */
+static rt_value *in_float(lowering *l, const product *p, const rt_conv2d_int8_attr *attr, rt_value *const in[5]) {
+  rt_quantize_attr level = {.scale = 1, .high = l->table->high};
+  rt_graph *g = l->rw.to;
+  const char *name = p->node->name;
+  bool convolves = p->node->op == RT_OP(conv2d), relu = convolves && attr->conv.activation == RT_ACTIVATION_RELU;
+  rt_reshape_attr channel = {.shape = {.n = 3, .v = {-1, 1, 1}}};
+  rt_conv2d_attr bare = attr->conv;
+  rt_unary_attr plain = {0};
+  rt_value *of[] = {cast(g, name, RT_F32, in[0]), cast(g, name, RT_F32, in[1])}, *number[2];
+  bare.activation = RT_ACTIVATION_NONE;
+  for (int i = 0; i < 2; i++)
+    number[i] = convolves ? rt_emit(g, RT_OP(reshape), name, &channel, 1, in[2 + i]) : in[2 + i];
+  rt_value *y = rt_graph_add(g, p->node->op, name, of, 2, convolves ? &bare : p->node->attr);
+  y = rt_emit(g, RT_OP(add), name, NULL, 2, rt_emit(g, RT_OP(mul), name, NULL, 2, y, number[0]), number[1]);
+  if (in[4]) {
+    rt_value *more =
+        rt_emit(g, RT_OP(mul), name, NULL, 2, cast(g, name, RT_F32, in[4]), rt_scalar(g, attr->int8.residual_scale));
+    y = rt_emit(g, RT_OP(add), name, NULL, 2, y, more);
+  }
+  if (relu) y = rt_emit(g, RT_OP(relu), name, &plain, 1, y);
+  return attr->int8.f32 ? y : rt_emit(g, RT_OP(quantize), name, &level, 1, y);
+}
+
+/* weight s8, scale and bias: numbers of each filter, of the float product. What Winograd rounds a second time can't be said in
+ * float: the twin that checks has the op itself. */
 static rt_value *emit_product(lowering *l, product *p, rt_conv2d_int8_attr *attr, rt_value *weight, rt_value *scale,
                               rt_value *bias, rt_value *residual) {
   rt_graph *g = l->rw.to;
@@ -248,6 +281,7 @@ static rt_value *emit_product(lowering *l, product *p, rt_conv2d_int8_attr *attr
   scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, step);
   rt_value *in[] = {x, weight, scale, bias, residual};
   int n = residual ? 5 : 4;
+  if (l->twin && !winograd) return in_float(l, p, attr, in);
   if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, attr);
   rt_conv2d_winograd_int8_attr by_tiles = winograd_of(attr, winograd);
   return rt_graph_add(g, RT_OP(conv2d_winograd_int8), node->name, in, n, &by_tiles);
@@ -290,35 +324,36 @@ static rt_value *rounded_weight(lowering *l, const product *p, rt_value *weight)
   return rt_graph_add(l->rw.to, RT_OP(fake_quant_weight), p->node->name, in, in[1] ? 2 : 1, &attr);
 }
 
-/* The levels of a rounded weight, and what one of each filter is worth. */
-static rt_value *weight_levels(rt_graph *g, const char *name, rt_value *weight, rt_value **scale) {
-  static const rt_quantize_attr to = {.scale = 1.0 / 127, .zero_point = 128, .high = 255};
-  static const rt_cast_attr f32 = {.dtype = RT_F32}, s8 = {.dtype = RT_S8};
+/* The levels of a rounded weight, and what one of each filter is worth: max |w|/127 of it, or of all. */
+static rt_value *weight_levels(lowering *l, const product *p, rt_value *weight, rt_value **scale) {
+  static const rt_quantize_attr whole = {.scale = 1, .zero_point = 128, .high = 255}; /* from −128 on */
+  rt_graph *g = l->rw.to;
+  const char *name = p->node->name;
   rt_unary_attr plain = {0};
-  rt_reduce_attr filters = {.axes = {.n = 3, .v = {1, 2, 3}}}, kept = filters;
-  kept.keepdim = true;
-  rt_value *size = rt_emit(g, RT_OP(abs), name, &plain, 1, weight), *least = rt_scalar(g, 1e-30); /* a dead filter */
-  rt_value *most = rt_emit(g, RT_OP(maximum), name, NULL, 2, rt_emit(g, RT_OP(max), name, &kept, 1, size), least);
-  rt_value *q = rt_emit(g, RT_OP(quantize), name, &to, 1, rt_emit(g, RT_OP(div), name, NULL, 2, weight, most));
-  q = rt_emit(g, RT_OP(sub), name, NULL, 2, rt_emit(g, RT_OP(cast), name, &f32, 1, q), rt_scalar(g, 128));
-  *scale =
-      rt_emit(g, RT_OP(mul), name, NULL, 2, rt_emit(g, RT_OP(max), name, &filters, 1, size), rt_scalar(g, 1.0 / 127));
-  return rt_emit(g, RT_OP(cast), name, &s8, 1, q);
+  rt_reshape_attr vector = {.shape = {.n = 1, .v = {-1}}};
+  rt_reduce_attr filters = {.axes = {.n = weight->type.rank - 1, .v = {1, 2, 3}}, .keepdim = true};
+  rt_reduce_attr all = {.axes = {.n = 1, .v = {0}}, .keepdim = true};
+  rt_value *most = rt_emit(g, RT_OP(max), name, &filters, 1, rt_emit(g, RT_OP(abs), name, &plain, 1, weight));
+  if (p->row->per_tensor) /* the most of all, for every filter */
+    most = rt_emit(g, RT_OP(maximum), name, NULL, 2, most, rt_emit(g, RT_OP(max), name, &all, 1, most));
+  most = rt_emit(g, RT_OP(maximum), name, NULL, 2, most, rt_scalar(g, 127 * 0x1p-23)); /* a dead filter */
+  rt_value *step = rt_emit(g, RT_OP(div), name, NULL, 2, most, rt_scalar(g, 127));
+  rt_value *q = rt_emit(g, RT_OP(div), name, NULL, 2, rounded_weight(l, p, weight), step);
+  *scale = rt_emit(g, RT_OP(reshape), name, &vector, 1, step);
+  q = cast(g, name, RT_F32, rt_emit(g, RT_OP(quantize), name, &whole, 1, q));
+  return cast(g, name, RT_S8, rt_emit(g, RT_OP(sub), name, NULL, 2, q, rt_scalar(g, 128)));
 }
 
-/* What Winograd rounds a second time can't be said in float: the convolution itself, of levels, its result in float. */
-static rt_value *fake_winograd(lowering *l, const product *p, rt_value *residual) {
-  rt_graph *g = l->rw.to;
+/* Weights of the float product, rounded as training rounds them. */
+static rt_value *emit_twin(lowering *l, product *p, rt_value *residual, bool f32) {
   const rt_node *node = p->node;
-  rt_quantize_attr on = {.scale = p->x->scale, .zero_point = p->x->zero_point, .high = l->table->high};
-  grid x = {.scale = on.scale, .zero_point = p->x->zero_point};
-  product levels = {.node = node, .row = p->row, .x = &x, .y = {.scale = 1}};
-  rt_conv2d_int8_attr attr = attr_of(l, &levels, true);
-  rt_value *scale, *weight = weight_levels(g, node->name, rounded_weight(l, p, as_float(l, node->in[1])), &scale);
-  rt_value *bias = node->n_in > 2 && node->in[2] ? as_float(l, node->in[2])
-                                                 : rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(g, 0));
-  x.q = rt_emit(g, RT_OP(quantize), node->name, &on, 1, p->x->q);
-  return emit_product(l, &levels, &attr, weight, scale, bias, residual);
+  rt_conv2d_int8_attr attr = attr_of(l, p, f32);
+  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
+  rt_value *scale, *weight = weight_levels(l, p, as_float(l, node->in[1]), &scale);
+  rt_value *bias = node->n_in > 2 && node->in[2]
+                       ? as_float(l, node->in[2])
+                       : rt_emit(l->rw.to, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(l->rw.to, 0));
+  return emit_product(l, p, &attr, weight, scale, bias, residual);
 }
 
 /* A node of p again with its first input and its residual replaced, and a weight that is rounded. */
@@ -337,9 +372,7 @@ static rt_value *again(lowering *l, const product *p, const rt_node *node, rt_va
 enum { CONV_RESIDUAL = 3, NORM_RESIDUAL = 5 };
 
 static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, const rt_int8_node *row) {
-  bool winograd = p->row->winograd && l->grids == RT_GRIDS_FIXED && !p->norm && rt_int8_winograd_applies(p->node);
-  rt_value *y =
-      winograd ? fake_winograd(l, p, residual) : again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
+  rt_value *y = again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
   if (p->norm) {
     rt_rewrite_set(&l->rw, p->node->out[0], y); /* it may be marked */
     y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
@@ -410,7 +443,9 @@ static rt_status lower_product(lowering *l, product *p) {
   if (s == RT_OK && r && quantized) s = as_grid(l, r, &p->residual);
   if (s != RT_OK) return s;
   if (r) residual = quantized ? p->residual->q : as_float(l, r);
-  rt_value *now = l->fake ? emit_fake(l, p, residual, quantized ? e : NULL) : emit_int8(l, p, residual, !quantized);
+  rt_value *now = l->fake   ? emit_fake(l, p, residual, quantized ? e : NULL)
+                  : l->twin ? emit_twin(l, p, residual, !quantized)
+                            : emit_int8(l, p, residual, !quantized);
   if (!now) return rt_graph_status(l->rw.to);
   p->y.q = now;
   if (quantized)
@@ -499,11 +534,11 @@ static rt_status regrid_node(lowering *l, const rt_node *node) {
   rt_status s = in && from ? RT_OK : RT_E_MEMORY;
   for (int i = 0; i < node->n_in && s == RT_OK; i++) {
     s = as_grid(l, node->in[i], &from[i]);
-    if (s == RT_OK) in[i] = from[i]->q;
+    if (s == RT_OK) in[i] = l->twin ? as_float(l, node->in[i]) : from[i]->q;
   }
   if (s != RT_OK) return s;
   rt_value *now;
-  if (l->fake) {
+  if (l->fake || l->twin) {
     now = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
     if (now) now = rounded(l, e, now);
   } else {
@@ -619,6 +654,11 @@ static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
 rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out) {
   lowering l = {.from = from, .table = table};
   return run(&l, to, out);
+}
+
+rt_status rt_int8_twin(const rt_graph *from, const rt_int8_table *table, rt_graph **out) {
+  lowering l = {.from = from, .table = table, .twin = true};
+  return run(&l, from->store, out);
 }
 
 rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, rt_grids grids, rt_graph **out) {

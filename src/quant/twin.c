@@ -15,11 +15,11 @@ enum { IMAGES = 8, MOST_NAME = 32 };
 /* What a node of the int8 network makes, and its twin. */
 typedef struct seam {
   const rt_value *int8, *twin;
-  const rt_record_node *node, *grid; /* of the record: who makes it, and whose grid it is on */
+  const rt_record_node *node; /* of the record: who makes it */
   char in[MOST_NAME], out[MOST_NAME];
   int64_t dim[RT_MAX_RANK], n;
   int rank;
-  float *level; /* n of them, what they stand for; NULL: f32, nobody is fed with it */
+  void *made; /* n levels or floats */
 } seam;
 
 typedef struct pair {
@@ -41,19 +41,15 @@ static bool is_product(const rt_node *n) {
   return n->op == RT_OP(conv2d_int8) || n->op == RT_OP(conv2d_winograd_int8) || n->op == RT_OP(linear_int8);
 }
 
-/* The twin of what int8 node `n` makes: rounded under its own name or that of the activation behind it. */
+/* The twin of what int8 node `n` makes: the last of the nodes of its name, and of the same kind. */
 static const rt_node *twin_of(const pair *p, const rt_node *n) {
-  const rt_graph *twin = p->graph[1], *folded = p->q->folded;
-  if (n->out[0]->type.dtype != RT_U8) {
-    const rt_node *node = rt_quantize_node(folded, n->name, NULL);
-    const rt_node *same = node ? rt_quantize_node(twin, n->name, node->op) : NULL;
-    return same ? same : rt_quantize_node(twin, n->name, RT_OP(conv2d_winograd_int8));
+  const rt_graph *twin = p->graph[1];
+  for (int i = twin->n_nodes; i-- > 0;) {
+    const rt_node *node = twin->node[i];
+    if (node->n_out && node->out[0]->type.dtype == n->out[0]->type.dtype && strcmp(node->name, n->name) == 0)
+      return node;
   }
-  const rt_node *rounded = rt_quantize_node(twin, n->name, RT_OP(fake_quant));
-  if (rounded || n->op == RT_OP(quantize)) return rounded;
-  const rt_node *node = rt_quantize_node(folded, n->name, NULL),
-                *next = node ? rt_quantize_only_reader(folded, node->out[0]) : NULL;
-  return next ? rt_quantize_node(twin, next->name, RT_OP(fake_quant)) : NULL;
+  return NULL;
 }
 
 static rt_status find_seams(pair *p) {
@@ -66,10 +62,7 @@ static rt_status find_seams(pair *p) {
     const rt_node *twin = twin_of(p, n);
     if (!twin) return rt_fail(RT_E_INTERNAL, "int8: %s has no twin", n->name);
     seam *s = &p->seam[p->n];
-    *s = (seam){.int8 = n->out[0],
-                .twin = twin->out[0],
-                .node = rt_record_find(&p->q->record, n->name),
-                .grid = rt_record_find(&p->q->record, twin->name)};
+    *s = (seam){.int8 = n->out[0], .twin = twin->out[0], .node = rt_record_find(&p->q->record, n->name)};
     snprintf(s->in, sizeof s->in, "in.%d", p->n);
     snprintf(s->out, sizeof s->out, "out.%d", p->n++);
   }
@@ -89,17 +82,18 @@ static rt_status mark(pair *p, int k) {
       if (v->node != node) continue;
       rt_mark_output(rw.to, p->seam[j].out, rt_rewrite_value(&rw, v));
       if (k && p->seam[j].int8->type.dtype == RT_U8)
-        rt_rewrite_set(&rw, v, rt_input(rw.to, p->seam[j].in, RT_F32, v->type.rank, v->type.dim));
+        rt_rewrite_set(&rw, v, rt_input(rw.to, p->seam[j].in, RT_U8, v->type.rank, v->type.dim));
     }
   }
+  const rt_plan_options exact = {.kernels = RT_KERNELS_DIRECT};
   s = rt_rewrite_end(&rw, &p->marked[k]);
   if (s == RT_OK) s = rt_pass_layout(&p->marked[k]);
-  return s == RT_OK ? rt_plan_new(p->marked[k], NULL, &p->plan[k]) : s;
+  return s == RT_OK ? rt_plan_new(p->marked[k], k ? &exact : NULL, &p->plan[k]) : s;
 }
 
 /* ---- images through both ---- */
 
-/* What the int8 network made there, in floats. */
+/* What the int8 network made there. */
 static rt_status keep(pair *p, seam *s) {
   rt_result r;
   rt_status status = rt_plan_result(p->plan[0], s->out, &r);
@@ -107,29 +101,27 @@ static rt_status keep(pair *p, seam *s) {
   s->n = 1;
   s->rank = r.rank;
   for (int d = 0; d < r.rank; d++) s->n *= s->dim[d] = r.dim[d];
-  s->level = rt_alloc_array((size_t)s->n + 1, sizeof *s->level);
-  if (!s->level) return RT_E_MEMORY;
-  float scale = (float)s->grid->scale;
-  for (int64_t i = 0; i < s->n; i++)
-    s->level[i] = r.dtype == RT_U8 ? scale * (float)(((const uint8_t *)r.data)[i] - s->grid->zero_point)
-                                   : ((const float *)r.data)[i];
+  size_t bytes = (size_t)s->n * (r.dtype == RT_U8 ? 1 : sizeof(float));
+  s->made = rt_alloc(bytes + 1);
+  if (!s->made) return RT_E_MEMORY;
+  memcpy(s->made, r.data, bytes);
   return RT_OK;
 }
 
-/* Values of the same grid, or floats, in steps of the scale. */
+/* Levels, or floats in steps of the grid that the record has for them. */
 static rt_status compare(const pair *p, const seam *s) {
   rt_result r;
   rt_status status = rt_plan_result(p->plan[1], s->out, &r);
   double most = 0;
-  bool rounds = s->int8->type.dtype == RT_U8;
-  if (status != RT_OK || !s->node) return status;
+  bool levels = r.dtype == RT_U8;
+  if (status != RT_OK || !s->node || (!levels && !(s->node->scale > 0))) return status;
   for (int64_t i = 0; i < s->n; i++) {
-    double steps = fabs((double)s->level[i] - (double)((const float *)r.data)[i]) / s->grid->scale;
-    if (rounds) steps = nearbyint(steps);
+    double a = levels ? (double)((const uint8_t *)s->made)[i] : (double)((const float *)s->made)[i];
+    double b = levels ? (double)((const uint8_t *)r.data)[i] : (double)((const float *)r.data)[i];
+    double steps = fabs(a - b) / (levels ? 1 : s->node->scale);
     if (steps > most) most = steps; /* not fmax: gcc 12 for aarch64 breaks off there */
   }
-  rt_layer_cost *cost = &p->q->cost[s->node - p->q->record.node];
-  cost->steps = s->grid->scale > 0 ? most : 0;
+  p->q->cost[s->node - p->q->record.node].steps = most;
   return RT_OK;
 }
 
@@ -142,7 +134,7 @@ static rt_status run(pair *p, const rt_feed *x) {
   for (int i = 0; i < p->n && s == RT_OK; i++) {
     seam *at = &p->seam[i];
     s = keep(p, at);
-    if (at->int8->type.dtype == RT_U8) feed[n++] = (rt_feed){at->in, at->rank, at->dim, at->level};
+    if (at->int8->type.dtype == RT_U8) feed[n++] = (rt_feed){at->in, at->rank, at->dim, at->made};
   }
   if (s == RT_OK) s = rt_plan_run(p->plan[1], feed, n);
   for (int i = 0; i < p->n && s == RT_OK; i++) s = compare(p, &p->seam[i]);
@@ -160,7 +152,7 @@ rt_status rt_quantize_twin_steps(rt_quantizer *q, const float *images, int64_t n
   if (s == RT_OK) s = find_seams(&p);
   for (int k = 0; k < 2 && s == RT_OK; k++) s = mark(&p, k);
   if (s == RT_OK) s = run(&p, &x);
-  for (int i = 0; i < p.n; i++) rt_free(p.seam[i].level);
+  for (int i = 0; i < p.n; i++) rt_free(p.seam[i].made);
   rt_free(p.seam);
   for (int k = 0; k < 2; k++) {
     rt_plan_free(p.plan[k]);

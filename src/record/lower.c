@@ -133,8 +133,9 @@ static rt_status fill_weight(const rt_record_node *n, const float *w, rt_var *we
   for (int64_t o = 0; o < filters; o++) {
     double most = n->weights == RT_WEIGHTS_PER_TENSOR ? all : largest(w + o * size, size);
     if (!given) s[o] = (float)rt_scale_of((rt_range){-most, most}, WEIGHTS).scale;
+    float inverse = 1 / s[o]; /* as `fake_quant_weight` does it: what is rounded up in training is here, too */
     for (int64_t i = o * size; i < (o + 1) * size; i++)
-      q[i] = (int8_t)fmin(fmax(nearbyint((double)(w[i] / s[o])), low), 127);
+      q[i] = (int8_t)fmin(fmax(nearbyint((double)(w[i] * inverse)), low), 127);
   }
   weight->version++;
   scale->version++;

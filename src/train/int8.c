@@ -6,17 +6,16 @@
 #include <stdio.h>
 
 /* Compiled, and the owner of store and graph; on failure they stay the caller's. */
-static rt_status compile(const rt_network *of, rt_store *store, rt_graph **graph, bool bf16, bool profile,
-                         rt_network **out) {
+static rt_status compile(const rt_network *of, rt_store *store, rt_graph **graph, bool bf16,
+                         const rt_plan_options *options, rt_network **out) {
   rt_network *n = rt_alloc(sizeof *n);
-  rt_plan_options options = {.profile = profile};
   *out = NULL;
   if (!n) return RT_E_MEMORY;
   n->info = of->info;
   n->input = of->input;
   n->output = of->output;
   n->rank = of->rank;
-  rt_status s = rt_compile_evaluation(graph, false, bf16, &options, &n->plan);
+  rt_status s = rt_compile_evaluation(graph, false, bf16, options, &n->plan);
   if (s != RT_OK) {
     rt_free(n);
     return s;
@@ -27,10 +26,10 @@ static rt_status compile(const rt_network *of, rt_store *store, rt_graph **graph
   return RT_OK;
 }
 
-static rt_status finish(rt_status s, const rt_network *of, rt_store *store, rt_graph *graph, bool bf16, bool profile,
-                        rt_network **out) {
+static rt_status finish(rt_status s, const rt_network *of, rt_store *store, rt_graph *graph, bool bf16,
+                        const rt_plan_options *options, rt_network **out) {
   *out = NULL;
-  if (s == RT_OK) s = compile(of, store, &graph, bf16, profile, out);
+  if (s == RT_OK) s = compile(of, store, &graph, bf16, options, out);
   if (s == RT_OK) return RT_OK;
   rt_graph_free(graph);
   rt_store_free(store);
@@ -48,7 +47,7 @@ rt_status rt_int8_network(const rt_network *of, const rt_graph *folded, const rt
   rt_store *store = NULL;
   rt_graph *graph = NULL;
   rt_status s = rt_record_build(record, folded, &store, &graph);
-  return finish(s, of, store, graph, wants_bf16(record), profile, out);
+  return finish(s, of, store, graph, wants_bf16(record), &(rt_plan_options){.profile = profile}, out);
 }
 
 rt_status rt_folded_copy(const rt_graph *folded, rt_store **store, rt_graph **graph) {
@@ -65,7 +64,7 @@ rt_status rt_float_network(const rt_network *of, const rt_graph *folded, bool pr
   rt_store *store = NULL;
   rt_graph *graph = NULL;
   rt_status s = rt_folded_copy(folded, &store, &graph);
-  return finish(s, of, store, graph, false, profile, out);
+  return finish(s, of, store, graph, false, &(rt_plan_options){.profile = profile}, out);
 }
 
 rt_status rt_record_set_grids(const rt_record *record, rt_store *store) {
@@ -91,9 +90,7 @@ rt_status rt_twin_new(const rt_graph *folded, const rt_record *record, rt_store 
   *twin = NULL;
   rt_status s = rt_folded_copy(folded, store, &graph);
   if (s == RT_OK) s = rt_record_table(record, &table);
-  if (s == RT_OK) s = rt_fake_quant(graph, &table, RT_GRIDS_FIXED, twin);
-  if (s == RT_OK) s = rt_store_allocate(*store);
-  if (s == RT_OK) s = rt_record_set_grids(record, *store);
+  if (s == RT_OK) s = rt_int8_twin(graph, &table, twin);
   rt_free((void *)table.node);
   rt_graph_free(graph);
   return s;
@@ -103,5 +100,6 @@ rt_status rt_twin_network(const rt_network *of, const rt_graph *folded, const rt
   rt_store *store = NULL;
   rt_graph *twin = NULL;
   rt_status s = rt_twin_new(folded, record, &store, &twin);
-  return finish(s, of, store, twin, false, false, out);
+  /* directly: Winograd's sums of whole numbers aren't whole */
+  return finish(s, of, store, twin, false, &(rt_plan_options){.kernels = RT_KERNELS_DIRECT}, out);
 }
