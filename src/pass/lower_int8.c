@@ -183,11 +183,15 @@ static rt_value *variable(lowering *l, const rt_node *node, const char *role, rt
   return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
 }
 
+static rt_value *cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v) {
+  rt_cast_attr attr = {.dtype = dtype};
+  return rt_emit(g, RT_OP(cast), name, &attr, 1, v);
+}
+
 /* Σqw of each filter, in f32: exact, for 2²⁴/127 weights and more. */
 static rt_value *filter_sums(rt_graph *g, const char *name, rt_value *weight) {
-  rt_cast_attr f32 = {.dtype = RT_F32};
   rt_reduce_attr all = {.axes = {.n = weight ? weight->type.rank - 1 : 0, .v = {1, 2, 3}}};
-  return rt_emit(g, RT_OP(sum), name, &all, 1, rt_emit(g, RT_OP(cast), name, &f32, 1, weight));
+  return rt_emit(g, RT_OP(sum), name, &all, 1, cast(g, name, RT_F32, weight));
 }
 
 typedef struct product {
@@ -239,11 +243,6 @@ static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, co
   return w;
 }
 
-static rt_value *cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v) {
-  rt_cast_attr attr = {.dtype = dtype};
-  return rt_emit(g, RT_OP(cast), name, &attr, 1, v);
-}
-
 /* What an int8 op makes of x, weight, scale, bias and residual (see rt_int8_attr), in float, in the order of its operations. */
 static rt_value *in_float(lowering *l, const product *p, const rt_conv2d_int8_attr *attr, rt_value *const in[5]) {
   rt_quantize_attr level = {.scale = 1, .high = l->table->high};
@@ -293,13 +292,13 @@ static rt_conv2d_int8_attr attr_of(const lowering *l, const product *p, bool f32
                                        .x_high = l->table->high,
                                        .f32 = f32}};
   if (p->node->op == RT_OP(conv2d)) attr.conv = *(const rt_conv2d_attr *)p->node->attr;
+  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
   return attr;
 }
 
 static rt_value *emit_int8(lowering *l, product *p, rt_value *residual, bool f32) {
   const rt_type *w = &p->node->in[1]->type;
   rt_conv2d_int8_attr attr = attr_of(l, p, f32);
-  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
   rt_value *weight = variable(l, p->node, "weight", RT_S8, w->rank, w->dim);
   rt_value *scale = variable(l, p->node, "weight_scale", RT_F32, 1, w->dim);
   rt_value *bias = variable(l, p->node, "bias", RT_F32, 1, w->dim);
@@ -348,7 +347,6 @@ static rt_value *weight_levels(lowering *l, const product *p, rt_value *weight, 
 static rt_value *emit_twin(lowering *l, product *p, rt_value *residual, bool f32) {
   const rt_node *node = p->node;
   rt_conv2d_int8_attr attr = attr_of(l, p, f32);
-  if (p->act) attr.conv.activation = RT_ACTIVATION_RELU;
   rt_value *scale, *weight = weight_levels(l, p, as_float(l, node->in[1]), &scale);
   rt_value *bias = node->n_in > 2 && node->in[2]
                        ? as_float(l, node->in[2])
