@@ -30,6 +30,7 @@ typedef struct rt_stage_kind {
   const char *name, *summary;
   rt_status (*setting)(int i, rt_setting *out); /* RT_E_RANGE past the end */
   const char *const *refers;            /* settings that name earlier stages, or files; NULL ends them; NULL: none */
+  const char *file;                     /* a setting that names a file, never a stage; or NULL */
   const char *input;                    /* the one of them that `from` stands for; or NULL */
   const char *extension;                /* of the model that it makes; NULL: it makes none */
   bool always;                          /* made again every time: it reads whatever is there */
@@ -64,8 +65,16 @@ struct rt_stage {
   int n_variables;
 };
 
+/* A file that stages take from elsewhere. */
+typedef struct rt_recipe_file {
+  const char *path;
+  uint64_t hash;
+  struct rt_recipe_file *next;
+} rt_recipe_file;
+
 struct rt_recipe {
   rt_arena arena;
+  rt_recipe_file *files; /* those looked at so far */
   const char *path, *name;
   char *resolved; /* YAML, after --set */
   rt_stage *stage;
@@ -138,7 +147,7 @@ void rt_recipe_say(rt_recipe_run *run, const char *format, ...) __attribute__((f
 
 /* ---- records ---- */
 
-uint64_t rt_stage_hash(const rt_recipe *recipe, const rt_stage *stage);
+uint64_t rt_stage_hash(rt_recipe *recipe, const rt_stage *stage);
 /* The record of a stage with this hash: RT_OK and *out NULL where there is none. */
 rt_status rt_record_read(const rt_recipe_run *run, const char *name, struct cJSON **out);
 /* A JSON object into a file, whole or not at all. */

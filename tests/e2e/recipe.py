@@ -130,6 +130,17 @@ for name, *said in (("cifar10-resnet56-students", "43 stages", "20 epochs of 500
     check(told.returncode == 0 and all(text in told.stdout for text in said), f"{name}: {told.stderr}")
 refuses(2, "resnet56.th", "run", "recipes/cifar10-resnet56-students.yaml", "--dry-run")
 
+# Of a file from elsewhere it counts what is in it, not when it was written.
+ELSEWHERE = f"""name: elsewhere
+data: {{name: synthetic, options: {{images: 300, test_images: 60, shape: [3, 8, 8]}}, batch: 50, augment: none}}
+stages:
+  - train: {{as: tuned, model: {{mlp: {{hidden: 4}}}}, init: {TMP}/start.pth, epochs: 1}}
+"""
+for before, start in ((0, "one/student.pth"), (1, "one/student.pth"), (0, "one/student_kd.pth")):
+    shutil.copy(TMP / start, TMP / "start.pth")
+    done = run("run", write(ELSEWHERE, "elsewhere.yaml"), "--out", TMP / "elsewhere")
+    check(done.returncode == 0 and done.stderr.count("done before") == before, f"from {start}: {done.stderr}")
+
 # Killed in every stage, some moments after it began, it ends with the same bits.
 random = random.Random(4)
 changed = ["--set", "stages.student_kd.epochs=3"]
