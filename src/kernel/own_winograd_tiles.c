@@ -108,8 +108,10 @@ own_blocks own_blocks_of(int64_t tiles, int64_t bytes, int tile_rows, int most, 
   own_blocks b = {.tiles = tiles, .panels = panels, .split = 1, .slots = rt_threads()};
   int64_t fit = rt_cpu_get()->l2 / 2 / bytes / tile_rows * tile_rows;
   fit = fit < tile_rows ? tile_rows : fit > most * tile_rows ? most * tile_rows : fit;
-  int64_t rounds = own_parts(tiles, fit * b.slots);
-  int64_t even = own_parts(tiles, rounds * b.slots); /* as much for every thread */
+  /* With few tiles what takes time is to read the weights: threads share the panels, so that each reads a part of them. */
+  int64_t share = tiles >= 4 * tile_rows ? 1 : panels < b.slots ? panels : b.slots;
+  int64_t threads = own_parts(b.slots, share), rounds = own_parts(tiles, fit * threads);
+  int64_t even = own_parts(tiles, rounds * threads); /* as much for every thread */
   b.block = even < fit ? even : fit;
   b.blocks = own_parts(tiles, b.block);
   if (b.blocks < b.slots) b.split = own_parts(b.slots, b.blocks);
