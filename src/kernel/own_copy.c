@@ -69,6 +69,11 @@ static walk walk_of(const rt_tensor *from, const rt_tensor *to) {
 #define MOVE(type) \
   static void move_##type(const type *from, type *to, int64_t rows, int64_t n, const int64_t *in, \
                           const int64_t *out) { \
+    if (in[1] == 0 && out[1] == 1) { /* an element repeated */ \
+      for (int64_t j = 0; j < rows; j++) \
+        for (int64_t i = 0; i < n; i++) to[j * out[0] + i] = from[j * in[0]]; \
+      return; \
+    } \
     if (n == 3) { /* colours */ \
       for (int64_t j = 0; j < rows; j++) \
         for (int64_t i = 0; i < 3; i++) to[j * out[0] + i * out[1]] = from[j * in[0] + i * in[1]]; \
