@@ -9,8 +9,17 @@
 
 enum { WORD = 512 };
 
+static void list(rt_nearest *nearest, const char *candidate) {
+  enum { ELLIPSIS = 6 };
+  size_t used = strlen(nearest->offered), left = sizeof nearest->offered - used;
+  if (used > 2 && strcmp(nearest->offered + used - 3, "…") == 0) return;
+  bool fits = used + strlen(candidate) + 3 + ELLIPSIS <= sizeof nearest->offered;
+  snprintf(nearest->offered + used, left, "%s%s", used ? ", " : "", fits ? candidate : "…");
+}
+
 void rt_nearest_offer(rt_nearest *nearest, const char *candidate) {
   enum { MOST = 48 };
+  list(nearest, candidate);
   size_t n = strlen(nearest->word), m = strlen(candidate);
   if (n > MOST || m > MOST) return;
   int row[MOST + 1];
@@ -41,6 +50,12 @@ const char *rt_nearest_hint(const rt_nearest *nearest, char *buffer, size_t size
   buffer[0] = 0;
   if (nearest->best) snprintf(buffer, size, " (did you mean %s?)", nearest->best);
   return buffer;
+}
+
+rt_status rt_nearest_fail(const rt_nearest *nearest, const char *what) {
+  if (nearest->best)
+    return rt_fail(RT_E_UNKNOWN, "there is no %s %s (did you mean %s?)", what, nearest->word, nearest->best);
+  return rt_fail(RT_E_UNKNOWN, "there is no %s %s; there are %s", what, nearest->word, nearest->offered);
 }
 
 const rt_option *rt_option_find(const rt_option *table, const char *name, size_t length) {

@@ -77,8 +77,11 @@ const rt_option *rt_option_find(const rt_option *table, const char *name, size_t
 typedef struct rt_nearest {
   const char *word, *best;
   int distance;
+  char offered[240]; /* the candidates, with commas; an ellipsis for those that don't fit */
 } rt_nearest;
 void rt_nearest_offer(rt_nearest *nearest, const char *candidate);
+/* A table has no such row: RT_E_UNKNOWN, "there is no WHAT word", and the nearest or all there are. */
+rt_status rt_nearest_fail(const rt_nearest *nearest, const char *what);
 const char *rt_nearest_hint(const rt_nearest *nearest, char *buffer, size_t size); /* "" or " (did you mean x?)" */
 
 #endif

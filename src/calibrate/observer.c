@@ -30,14 +30,13 @@ const rt_observer_row *rt_observer_at(int i) { return i >= 0 && i < KINDS ? rows
 /* ---- from text ---- */
 
 static rt_status find(const char *name, const rt_observer_row **out) {
-  char hint[64];
   rt_nearest nearest = {.word = name};
   for (int i = 0; i < KINDS; i++) {
     *out = rows[i];
     if (strcmp(rows[i]->name, name) == 0) return RT_OK;
     rt_nearest_offer(&nearest, rows[i]->name);
   }
-  return rt_fail(RT_E_UNKNOWN, "there is no observer %s%s", name, rt_nearest_hint(&nearest, hint, sizeof hint));
+  return rt_nearest_fail(&nearest, "observer");
 }
 
 static rt_status parse(rt_observer *o, const char *text) {

@@ -29,7 +29,7 @@ rt_status rt_data_kind_at(int i, rt_data_kind *out) {
 }
 
 static rt_status find_row(const char *name, size_t length, const rt_data_row **out) {
-  char word[64], hint[64];
+  char word[64];
   snprintf(word, sizeof word, "%.*s", (int)(length < 60 ? length : 60), name);
   rt_nearest nearest = {.word = word};
   *out = NULL;
@@ -38,7 +38,7 @@ static rt_status find_row(const char *name, size_t length, const rt_data_row **o
     rt_nearest_offer(&nearest, rows[i]->name);
   }
   if (*out) return RT_OK;
-  return rt_fail(RT_E_UNKNOWN, "there is no data set %s%s", word, rt_nearest_hint(&nearest, hint, sizeof hint));
+  return rt_nearest_fail(&nearest, "data set");
 }
 
 /* ---- where it is ---- */

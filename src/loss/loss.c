@@ -21,13 +21,12 @@ int rt_loss_count(void) { return (int)(sizeof rows / sizeof *rows); }
 const rt_loss_row *rt_loss_at(int i) { return i >= 0 && i < rt_loss_count() ? rows[i] : NULL; }
 
 const rt_loss_row *rt_loss_find(const char *name) {
-  char hint[64];
   rt_nearest nearest = {.word = name};
   for (int i = 0; i < rt_loss_count(); i++) {
     if (strcmp(rows[i]->name, name) == 0) return rows[i];
     rt_nearest_offer(&nearest, rows[i]->name);
   }
-  rt_fail(RT_E_UNKNOWN, "there is no loss %s%s", name, rt_nearest_hint(&nearest, hint, sizeof hint));
+  rt_nearest_fail(&nearest, "loss");
   return NULL;
 }
 

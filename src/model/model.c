@@ -28,10 +28,7 @@ rt_value *rt_model(rt_graph *g, const char *name, rt_value *x, const char *optio
     if (strcmp(rows[i]->name, word) == 0) row = rows[i];
     rt_nearest_offer(&nearest, rows[i]->name);
   }
-  char hint[64];
-  if (!row)
-    return rt_graph_failed(
-        g, rt_fail(RT_E_UNKNOWN, "there is no model %s%s", word, rt_nearest_hint(&nearest, hint, sizeof hint)));
+  if (!row) return rt_graph_failed(g, rt_nearest_fail(&nearest, "model"));
   if (!x) return rt_graph_failed(g, rt_fail(RT_E_ARGUMENT, "%s: its input is missing", name));
   void *parsed = rt_arena_alloc(&g->arena, row->options_size);
   rt_status s = parsed ? rt_options_parse(row->options, parsed, all, &g->arena, word) : RT_E_MEMORY;

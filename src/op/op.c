@@ -19,10 +19,9 @@ const rt_op *rt_op_find(const char *name) {
 }
 
 static rt_status unknown(const char *op) {
-  char hint[64];
   rt_nearest nearest = {.word = op};
   for (int i = 0; i < rt_op_count(); i++) rt_nearest_offer(&nearest, rows[i]->name);
-  return rt_fail(RT_E_UNKNOWN, "there is no op %s%s", op, rt_nearest_hint(&nearest, hint, sizeof hint));
+  return rt_nearest_fail(&nearest, "op");
 }
 
 rt_value *rt_apply(rt_graph *g, const char *op, const char *name, rt_value *const *in, int n_in, const char *options) {

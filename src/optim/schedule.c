@@ -28,14 +28,13 @@ const rt_optim_row *rt_optim_at(int i) { return i >= 0 && i < rt_schedule_count(
 const char *rt_schedule_name(int i) { return rt_optim_at(i) ? rows[i]->name : NULL; }
 
 static rt_status find(const char *name, const rt_optim_row **out) {
-  char hint[64];
   rt_nearest nearest = {.word = name};
   for (int i = 0; i < rt_schedule_count(); i++) {
     *out = rows[i];
     if (strcmp(rows[i]->name, name) == 0) return RT_OK;
     rt_nearest_offer(&nearest, rows[i]->name);
   }
-  return rt_fail(RT_E_UNKNOWN, "there is no schedule %s%s", name, rt_nearest_hint(&nearest, hint, sizeof hint));
+  return rt_nearest_fail(&nearest, "schedule");
 }
 
 static rt_status parse(rt_schedule *s, const char *text) {

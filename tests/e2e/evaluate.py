@@ -69,6 +69,7 @@ def check_eval(work, told, bare):
     refuses(2, "of no known form", "eval", work / "a.png", *DATA)
     refuses(2, "name one, as in --model", "eval", bare, *DATA)
     refuses(2, "there is no model mlpp (did you mean mlp?)", "eval", bare, *DATA, "--model", "mlpp")
+    refuses(2, "there is no model transformer; there are mlp, resnet18, ", "eval", bare, *DATA, "--model", "transformer")
     refuses(2, "there is no data set", "eval", told, "--data", "cifar11")
     refuses(2, "--split tset: expected train, validation or test", "eval", told, *DATA, "--split", "tset")
     refuses(2, "--precision fp8: expected auto, fp32 or bf16", "eval", told, *DATA, "--precision", "fp8")
