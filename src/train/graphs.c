@@ -88,6 +88,7 @@ static rt_status optimizer_text(const rt_trainer *t, rt_strbuf *text) {
   if (o->optimizer == RT_OPTIMIZER_MUON) rt_strbuf_add(text, " rest=adamw rest_lr=0.05");
   if (o->clip > 0) rt_strbuf_add(text, " clip=%.9g", o->clip);
   if (o->ema > 0) rt_strbuf_add(text, " ema=%.9g", o->ema);
+  if (!o->recompute) rt_strbuf_add(text, " recompute=false");
   if (o->accumulate > 1) rt_strbuf_add(text, " accumulate=true");
   rt_strbuf_add(text, " %s", o->optimizer_options);
   return text->failed ? RT_E_MEMORY : RT_OK;

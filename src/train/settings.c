@@ -64,6 +64,10 @@ static const rt_option table[] = {
     {"batch", RT_OPT_INT, FIELD(batch), "128", 1, 1 << 20, NULL, "images a step"},
     {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
      "a step's images go through the network in so many parts, to need less memory"},
+    {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL,
+     "activations that are cheap to make are made again in the backward pass; false: a ResNet-50's step is 7 to 10 % "
+     "faster and "
+     "needs twice the memory"},
     {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "auto", 0, 0, "auto|sgd|adamw|muon",
      "how a step is made of a gradient; auto: muon at its own learning rate, sgd at one that is given and with "
      "quantize"},
@@ -121,8 +125,8 @@ static const rt_option table[] = {
 };
 
 /* What a run may be told anew when it goes on: these change no bit of it. */
-static const char *const free_settings[] = {"out",      "resume", "cache_teacher", "loader_threads", "checkpoint_steps",
-                                            "log_steps"};
+static const char *const free_settings[] = {
+    "out", "resume", "cache_teacher", "recompute", "loader_threads", "checkpoint_steps", "log_steps"};
 
 /* Lists, whose elements may be given one by one. */
 static const struct {

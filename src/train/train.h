@@ -49,7 +49,7 @@ typedef struct rt_train_settings {
   int optimizer;
   const char *optimizer_options, *lr, *weight_decay, *schedule;
   double momentum, label_smoothing, clip, ema;
-  bool nesterov;
+  bool nesterov, recompute;
   int precision, kernels, tta;
   int64_t seed;
   const char *init_seed, *order_seed, *augment_seed, *dropout_seed;
