@@ -10,7 +10,7 @@
 typedef struct trial {
   const char *model;
   int64_t image[3], classes, batch;
-  bool low;
+  bool low, recompute;
   rt_sizes sizes;
   rt_cost cost;
 } trial;
@@ -35,14 +35,18 @@ typedef struct explanation {
 
 static bool same_trial(const trial *a, const trial *b) {
   return strcmp(a->model, b->model) == 0 && memcmp(a->image, b->image, sizeof a->image) == 0 &&
-         a->classes == b->classes && a->batch == b->batch && a->low == b->low;
+         a->classes == b->classes && a->batch == b->batch && a->low == b->low && a->recompute == b->recompute;
 }
 
-static rt_status try_out(explanation *e, const char *model, int64_t batch, bool low, trial *out) {
+static rt_status try_out(explanation *e, const char *model, int64_t batch, bool low, bool recompute, trial *out) {
   char options[32];
   const rt_data_info *d = &e->info;
-  *out = (trial){
-      .model = model, .image = {d->channels, d->height, d->width}, .classes = d->classes, .batch = batch, .low = low};
+  *out = (trial){.model = model,
+                 .image = {d->channels, d->height, d->width},
+                 .classes = d->classes,
+                 .batch = batch,
+                 .low = low,
+                 .recompute = recompute};
   for (int i = 0; i < e->n; i++)
     if (same_trial(&e->seen[i], out)) {
       *out = e->seen[i];
@@ -50,7 +54,7 @@ static rt_status try_out(explanation *e, const char *model, int64_t batch, bool 
     }
   snprintf(options, sizeof options, "classes=%lld", (long long)d->classes);
   rt_status s = rt_model_sizes(model, options, out->image, &out->sizes);
-  if (s == RT_OK) s = rt_model_cost(model, options, out->image, batch, low, &out->cost);
+  if (s == RT_OK) s = rt_model_cost(model, options, out->image, batch, low, recompute, &out->cost);
   if (s == RT_OK && e->n < MOST_TRIALS) e->seen[e->n++] = *out;
   return s;
 }
@@ -122,7 +126,7 @@ static rt_status add_teachers(explanation *e, const rt_stage *stage, double *sec
     const char *model = i >= 0 ? model_of(e, &e->recipe->stage[i]) : NULL;
     trial t;
     if (!model) continue;
-    s = try_out(e, model, 0, computes_in_bf16(stage), &t);
+    s = try_out(e, model, 0, computes_in_bf16(stage), true, &t);
     if (s == RT_OK) *seconds += t.cost.seconds;
     if (s == RT_OK) *bytes += t.sizes.parameters * 8;
   }
@@ -137,7 +141,9 @@ static rt_status explain_training(explanation *e, const rt_stage *stage) {
   rt_status s = model ? open_data(e, stage) : RT_OK;
   if (!model) rt_strbuf_add(&e->text, "%s: of a file", rt_stage_text(stage, "model"));
   if (s != RT_OK || !model) return s;
-  s = try_out(e, model, (int64_t)number(stage, "batch", 128), computes_in_bf16(stage), &own);
+  const char *recompute = rt_stage_text(stage, "recompute");
+  bool keeps = recompute && strcmp(recompute, "false") == 0;
+  s = try_out(e, model, (int64_t)number(stage, "batch", 128), computes_in_bf16(stage), !keeps, &own);
   double bytes = (double)own.cost.bytes;
   if (s == RT_OK) s = add_teachers(e, stage, &taught, &bytes);
   if (s != RT_OK) return rt_fail_in(s, "%s", stage->name);

@@ -171,9 +171,10 @@ typedef struct rt_cost {
   double seconds; /* an image */
   int64_t bytes;  /* activations and workspaces, derived weights, variables */
 } rt_cost;
-/* Of a training step of so many images, tried out; batch 0: of a forward pass. low: in bf16. */
+/* Of a training step of so many images, tried out; batch 0: of a forward pass. low: in bf16. recompute: as
+ * the setting of that name. */
 rt_status rt_model_cost(const char *name, const char *options, const int64_t image[3], int64_t batch, bool low,
-                        rt_cost *out);
+                        bool recompute, rt_cost *out);
 /* mean, sd, half of the 95 % interval of the mean (Student's t), and the values. */
 struct cJSON *rt_statistics(const double *value, int n);
 

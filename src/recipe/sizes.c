@@ -29,18 +29,20 @@ static rt_status time_plan(rt_plan *plan, const int64_t image[3], int64_t batch,
   return s;
 }
 
-static rt_status compile_step(rt_graph **graph, bool low, rt_plan **plan) {
+static rt_status compile_step(rt_graph **graph, bool low, bool recompute, rt_plan **plan) {
+  const char *options =
+      recompute ? "optimizer=sgd momentum=0.9 check=true" : "optimizer=sgd momentum=0.9 check=true recompute=false";
   rt_plan_options how = {.kernels = RT_KERNELS_AUTO};
   rt_status s = rt_pass_fuse(graph, NULL);
   if (s == RT_OK && low) s = rt_pass_cast(graph, NULL, RT_BF16);
-  if (s == RT_OK) s = rt_pass_train(graph, "loss", "optimizer=sgd momentum=0.9 check=true");
+  if (s == RT_OK) s = rt_pass_train(graph, "loss", options);
   if (s == RT_OK) s = rt_pass_layout(graph);
   if (s == RT_OK) s = rt_pass_prune(graph);
   return s == RT_OK ? rt_plan_new(*graph, &how, plan) : s;
 }
 
 rt_status rt_model_cost(const char *name, const char *options, const int64_t image[3], int64_t batch, bool low,
-                        rt_cost *out) {
+                        bool recompute, rt_cost *out) {
   rt_store *store;
   rt_graph *graph = NULL;
   rt_plan *plan = NULL;
@@ -57,7 +59,7 @@ rt_status rt_model_cost(const char *name, const char *options, const int64_t ima
     s = rt_graph_status(graph);
   }
   if (s == RT_OK)
-    s = trains ? compile_step(&graph, low, &plan) : rt_compile_evaluation(&graph, false, low, &how, &plan);
+    s = trains ? compile_step(&graph, low, recompute, &plan) : rt_compile_evaluation(&graph, false, low, &how, &plan);
   if (s == RT_OK) s = rt_store_init(store, 0);
   if (s == RT_OK) s = time_plan(plan, image, trains ? batch : FORWARD_BATCH, trains, out);
   rt_plan_free(plan);
