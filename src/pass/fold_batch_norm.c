@@ -1,6 +1,7 @@
 /* Fold batch norm in evaluation form into the convolution or linear layer before it:
  *   r = weight / sqrt(running_var + eps)     W' = W·r     b' = (b − running_mean)·r + bias
- * r, W' and b' depend on variables only, so a plan computes them once, in its prologue. */
+ * r, W' and b' depend on variables only, so a plan computes them once, in its prologue.
+ * And the training form under the same names: what a layer and its norm make together is the layer's there, too. */
 #include "pass/pass.h"
 
 static bool foldable(const rt_pass *pass, const rt_value *x) {
@@ -57,3 +58,17 @@ rt_status rt_pass_fold_batch_norm(rt_graph **graph, const char *scope) {
   rt_status s = rt_pass_run(graph, scope, visit, NULL);
   return s == RT_OK ? rt_pass_prune(graph) : s;
 }
+
+static bool visit_unfolded(rt_pass *pass, const rt_node *node) {
+  if (node->op == RT_OP(dropout)) rt_rewrite_set(&pass->rw, node->out[0], rt_rewrite_value(&pass->rw, node->in[0]));
+  if (node->op == RT_OP(dropout) || node->op->effect) return true;
+  if (node->op != RT_OP(batch_norm_train) || !foldable(pass, node->in[0])) return false;
+  rt_node *norm = rt_rewrite_node(&pass->rw, node), *layer = norm ? norm->in[0]->node : NULL;
+  if (!layer) return true;
+  const char *name = layer->name;
+  layer->name = norm->name;
+  norm->name = name;
+  return true;
+}
+
+rt_status rt_pass_unfolded(rt_graph **graph) { return rt_pass_run(graph, NULL, visit_unfolded, NULL); }

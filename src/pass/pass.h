@@ -18,6 +18,10 @@ typedef bool rt_visit(rt_pass *pass, const rt_node *node);
 /* Batch norm with its running statistics, which stay as they are, in a graph that is trained. */
 rt_status rt_pass_freeze_statistics(rt_graph **graph, const char *scope);
 
+/* Of a training graph, to look at what a step will see by the names that folding leaves: batch norms use the batch and keep nothing
+ * of it, dropout is gone, and a norm that would be folded has its layer's name. */
+rt_status rt_pass_unfolded(rt_graph **graph);
+
 /* Trade a little time for much memory: nodes from number `boundary` on are gradients; what they read of the forward pass
  * and is cheap to make again is made again, just before they need it. */
 rt_status rt_recompute(rt_graph **graph, int boundary);

@@ -34,6 +34,18 @@ static const char *record_file(bool best) { return best ? RT_QAT_RECORD : "model
 
 /* ---- decisions ---- */
 
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* The first ranges are seen with the statistics of batches like the step's, so these are whole. */
+static int64_t calibration_batch(const rt_trainer *t) {
+  return least(least((t->o.batch + t->o.accumulate - 1) / t->o.accumulate, 64), t->info.count[RT_TRAIN]);
+}
+
+static int64_t calibration_images(const rt_trainer *t) {
+  int64_t images = least(t->qat.o.images, t->info.count[RT_TRAIN]), batch = calibration_batch(t);
+  return images < batch ? batch : images - images % batch;
+}
+
 /* Every value may have a grid; which do, only the passes know. These stand for those that training finds. */
 static void allow_grids(rt_record *r) {
   for (int i = 0; i < r->n; i++) {
@@ -83,7 +95,7 @@ rt_status rt_qat_open(rt_trainer *t) {
   q->freeze_statistics = (int64_t)rt_span_steps(q->o.freeze_statistics, (double)t->steps);
   q->freeze_ranges = (int64_t)rt_span_steps(q->o.freeze_ranges, (double)t->steps);
   q->record.data = t->o.data;
-  q->record.images = q->o.images < t->info.count[RT_TRAIN] ? q->o.images : t->info.count[RT_TRAIN];
+  q->record.images = calibration_images(t);
   return decide(t);
 }
 
@@ -156,15 +168,27 @@ static rt_status fold(const rt_trainer *t, rt_store **store, rt_graph **folded) 
   return s;
 }
 
-static rt_status calibrate(rt_trainer *t, const rt_graph *folded) {
+/* The network as the first steps see it, with their batch's statistics. Running ones of a network that was trained for a few dozen
+ * steps are far from these: grids chosen by them cut off most of each value, and the batch norm behind makes up for it with a gain. */
+static rt_status unfold(const rt_trainer *t, rt_graph **out) {
+  rt_value *logits;
+  rt_status s = rt_graph_new(t->store, out);
+  if (s == RT_OK) s = rt_train_model(t, *out, &logits);
+  if (s == RT_OK) s = rt_pass_unfolded(out);
+  if (s == RT_OK) s = rt_pass_fuse(out, NULL);
+  return s == RT_OK ? rt_name_nodes(*out) : s;
+}
+
+static rt_status calibrate(rt_trainer *t, const rt_graph *graph) {
   rt_qat *q = &t->qat;
   rt_ranges ranges = {0};
   rt_loader *loader = NULL;
   int64_t seen = 0;
-  const char *options = rt_arena_text(&t->arena, "batch=64 shuffle=true order_seed=%s%s", t->o.order_seed, t->normal);
-  rt_status s = options ? rt_ranges_new(folded, q->o.observer, q->o.observers, &t->arena, &ranges) : RT_E_MEMORY;
+  const char *options = rt_arena_text(&t->arena, "batch=%" PRId64 " shuffle=true order_seed=%s%s", calibration_batch(t),
+                                      t->o.order_seed, t->normal);
+  rt_status s = options ? rt_ranges_new(graph, q->o.observer, q->o.observers, &t->arena, &ranges) : RT_E_MEMORY;
   if (s == RT_OK) s = rt_loader_new(t->data, RT_TRAIN, options, NULL, &loader);
-  if (s == RT_OK) s = rt_ranges_observe(&ranges, folded, loader, q->o.images, &seen);
+  if (s == RT_OK) s = rt_ranges_observe(&ranges, graph, loader, q->record.images, &seen);
   if (s == RT_OK) s = rt_record_calibrate(&q->record, &ranges);
   if (s == RT_OK) s = rt_record_set_grids(&q->record, t->store);
   rt_loader_free(loader);
@@ -174,12 +198,12 @@ static rt_status calibrate(rt_trainer *t, const rt_graph *folded) {
 }
 
 rt_status rt_qat_start(rt_trainer *t) {
-  rt_store *store;
-  rt_graph *folded;
+  rt_store *store = NULL;
+  rt_graph *graph = NULL;
   if (!t->o.quantize) return RT_OK;
-  rt_status s = fold(t, &store, &folded);
-  if (s == RT_OK) s = calibrate(t, folded);
-  rt_graph_free(folded);
+  rt_status s = rt_qat_freezes(t) ? fold(t, &store, &graph) : unfold(t, &graph);
+  if (s == RT_OK) s = calibrate(t, graph);
+  rt_graph_free(graph);
   rt_store_free(store);
   return s;
 }

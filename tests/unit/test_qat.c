@@ -1,5 +1,5 @@
 /* The float twin that quantization-aware training runs, and the int8 network that comes of it: the same values on the same grids
- * for every model of the table, and layer by layer the same levels, to one step. */
+ * for every model of the table, and layer by layer the same levels, to one step; and gradients of the size that they have without rounding. */
 #include "base/alloc.h"
 #include "cases.h"
 #include "pass/pass.h"
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h> /* needs setjmp.h, stdarg.h, stddef.h and stdint.h before it */
@@ -63,6 +64,30 @@ static int count_forms(const rt_record *r) {
   return n;
 }
 
+static const rt_node *node_called(const rt_graph *g, const char *name, const rt_op *op) {
+  for (int i = 0; i < g->n_nodes; i++)
+    if (strcmp(g->node[i]->name, name) == 0 && (!op || g->node[i]->op == op)) return g->node[i];
+  return NULL;
+}
+
+/* What is looked at for the first grids is what will be rounded to them, and nothing of it changes a variable. */
+static void looks_at_what_is_rounded(const rt_graph *fake, rt_store *store, const char *name) {
+  rt_graph *seen = model(store, name, "classes=10", 32);
+  OK(rt_pass_unfolded(&seen));
+  OK(rt_pass_fuse(&seen, NULL));
+  OK(rt_name_nodes(seen));
+  for (int i = 0; i < seen->n_nodes; i++) assert_false(seen->node[i]->op->effect);
+  for (int i = 0; i < fake->n_nodes; i++) {
+    const rt_node *node = fake->node[i], *x = node->in[0] ? node->in[0]->node : NULL;
+    if (node->op != RT_OP(fake_quant) || !x) continue;
+    const rt_node *same = node_called(seen, node->name, NULL);
+    if (!same || same->op != x->op || !rt_same_shape(&same->out[0]->type, &x->out[0]->type))
+      fail_msg("%s: %s is rounded behind %s, and what is looked at is %s's", name, node->name, x->op->name,
+               same ? same->op->name : "nobody");
+  }
+  rt_graph_free(seen);
+}
+
 static void trains_what_int8_runs(const char *name, bool frozen, rt_method method) {
   rt_store *store, *folded_store, *int8_store;
   rt_graph *folded, *training, *fake, *int8;
@@ -94,6 +119,7 @@ static void trains_what_int8_runs(const char *name, bool frozen, rt_method metho
     fail_msg("%s: %d layers are to be in int8, %d are, and %d train so", name, said, products,
              count_nodes(fake, RT_OP(fake_quant_weight)));
   if (!grids) fail_msg("%s: nothing is on a grid", name);
+  if (!frozen) looks_at_what_is_rounded(fake, store, name);
   if (frozen) assert_int_equal(count_nodes(fake, RT_OP(batch_norm_train)), 0);
   rt_record_release(&record);
   rt_graph_free(int8);
@@ -170,12 +196,6 @@ static double *result(const rt_plan *plan, const char *role, const char *node, r
   snprintf(name, sizeof name, "%s %s", role, node);
   OK(rt_plan_result(plan, name, r));
   return test_values(r, &count);
-}
-
-static const rt_node *node_called(const rt_graph *g, const char *name, const rt_op *op) {
-  for (int i = 0; i < g->n_nodes; i++)
-    if (strcmp(g->node[i]->name, name) == 0 && (!op || g->node[i]->op == op)) return g->node[i];
-  return NULL;
 }
 
 /* The row of a product's grid: its own, or of the activation behind it. */
@@ -315,8 +335,65 @@ static void layers_agree_to_one_step(void **state) {
     }
 }
 
+/* ---- gradients: rounding leaves them their size ---- */
+
+static char first[] = "/tmp/retort-first-XXXXXX", second[] = "/tmp/retort-second-XXXXXX";
+
+static void remove_directory(const char *path) {
+  char command[80];
+  snprintf(command, sizeof command, "rm -rf %s", path);
+  assert_int_equal(system(command), 0);
+}
+
+static void train(const char *model, const char *init, const char *quantize, const char *data, const char *out) {
+  rt_train_report report;
+  const rt_pair settings[] = {{"model", model},      {"init", init},      {"quantize", quantize}, {"out", out},
+                              {"data", "synthetic"}, {"validation", "0"}, {"data_options", data}, {"augment", "none"},
+                              {"precision", "fp32"}, {"epochs", "1"},     {"lr", "1e-3"},         {"batch", "4"},
+                              {"log_steps", "1"}};
+  remove_directory(out);
+  OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
+}
+
+/* Norm of all gradients of the first of three steps on from there. */
+static double first_gradient(const char *model, const char *quantize) {
+  static const char key[] = "\"grad_norm\":";
+  char start[80], path[80], line[4096];
+  double found = NAN;
+  snprintf(start, sizeof start, "%s/model.last.pth", first);
+  snprintf(path, sizeof path, "%s/metrics.jsonl", second);
+  train(model, start, quantize, "shape=3,16,16 images=16 test_images=0", second);
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  while (isnan(found) && fgets(line, sizeof line, file)) {
+    const char *number = strstr(line, key);
+    if (number) found = strtod(number + strlen(key), NULL);
+  }
+  fclose(file);
+  return found;
+}
+
+/* Running statistics after 20 steps are far from a batch's. Grids that were chosen by them would cut off most of what the step sees,
+ * and each batch norm would make up for it with a gain: an EfficientNet's gradients were of 10⁸. */
+static void gradients_keep_their_size(void **state) {
+  static const char *const each[] = {"resnet20:width=8", "mobilenet_v2:width=0.2", "efficientnet_b0:width=0.2"};
+  for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+    train(each[i], "", "none", "shape=3,16,16 images=80 test_images=0", first);
+    double plain = first_gradient(each[i], "none"), rounded = first_gradient(each[i], "qat");
+    print_message("%s: gradients of %.4g, rounded of %.4g\n", each[i], plain, rounded);
+    if (!(rounded < 2 * plain && plain < 2 * rounded))
+      fail_msg("%s: gradients of %.4g are %.4g in training for int8", each[i], plain, rounded);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_model_trains_as_it_will_run),
-                                     cmocka_unit_test(layers_agree_to_one_step)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+                                     cmocka_unit_test(layers_agree_to_one_step),
+                                     cmocka_unit_test(gradients_keep_their_size)};
+  assert_non_null(mkdtemp(first));
+  assert_non_null(mkdtemp(second));
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  remove_directory(first);
+  remove_directory(second);
+  return failed;
 }
