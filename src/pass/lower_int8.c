@@ -2,48 +2,16 @@
  *   qy = act(Σ qx·qw · (sx·sw/sy) + (b − sx·zx·sw·Σqw − sr·zr)/sy + zy + (sr/sy)·qr)
  * in which all but the first sum and the residual are known beforehand: scale and bias of the int8 op. A padded image gets
  * zx around it. Where nobody reads y as a quantized tensor it comes out in f32: sy = 1, zy = 0.
- * The twin that trains takes the same decisions and rounds the same values, in float: x, w, r, and y where it is read. The twin
- * that checks computes the line above in float: of levels, because sums of whole numbers are exact in f32 up to 2²⁴. Of x = sx·qx
- * they would be rounded at every term, which now and then ends on another level, and behind twenty layers on many.
- * With dynamic ranges sx and zx are values of the graph, and y is f32. */
+ * With dynamic ranges sx and zx are values of the graph, and y is f32.
+ * The twins in float take the same decisions here; what they make of a node is in twins.c. */
 #include "base/alloc.h"
-#include "pass/int8.h"
-#include "pass/pass.h"
+#include "pass/lowering.h"
 
-#include <math.h>
 #include <stdio.h>
-
-/* A value of the old graph on a grid. */
-typedef struct grid {
-  rt_value *q; /* NULL: it isn't quantized */
-  double scale;
-  int zero_point;
-  rt_value *found_scale, *found_zero; /* of a dynamic one, f32 scalars; NULL: the numbers are known */
-} grid;
-
-/* A variable that the step changes, and what it becomes. */
-typedef struct change {
-  rt_value *variable, *value;
-} change;
-
-typedef struct lowering {
-  const rt_graph *from;
-  const rt_int8_table *table;
-  bool fake; /* the twin that trains: values on grids are floats */
-  bool twin; /* the twin that checks: they are levels, and what is made of them is computed in float */
-  rt_grids grids;
-  rt_rewrite rw;
-  grid *grid;            /* by old value id */
-  const rt_node **reads; /* by old value id: the one node that reads it; NULL: none, or several, or it is marked */
-  int *readers;          /* by old value id: products in int8, and nodes that move levels or regrid them */
-  bool *levels;          /* by old value id: a product or nodes like these behind it make it, so it can be on a grid */
-  change *change;        /* of observed grids: four each; they come after every other node */
-  int n_changes;
-} lowering;
 
 /* ---- the table ---- */
 
-static const rt_int8_node *entry(const lowering *l, const char *name) {
+static const rt_int8_node *entry(const rt_lowering *l, const char *name) {
   for (int i = 0; i < l->table->n; i++)
     if (strcmp(l->table->node[i].node, name) == 0) return &l->table->node[i];
   return NULL;
@@ -83,68 +51,38 @@ bool rt_int8_winograd_applies(const rt_node *node) {
   return a->groups == 1;
 }
 
-static bool wanted(const lowering *l, const rt_node *node) {
+static bool wanted(const rt_lowering *l, const rt_node *node) {
   const rt_int8_node *e = entry(l, node->name);
   return e && e->int8 && !rt_int8_obstacle(node);
 }
 
 /* It is a product in int8. */
-static bool is_int8(const lowering *l, const rt_node *node) { return node->op->int8 && wanted(l, node); }
+static bool is_int8(const rt_lowering *l, const rt_node *node) { return node->op->int8 && wanted(l, node); }
 
 static const char *name_of(const rt_value *v) { return v->node ? v->node->name : v->name; }
 
 /* ---- values on grids ---- */
 
-/* A number of a grid in the store: "NODE.out.scale". */
-static rt_value *number(lowering *l, const char *name, const char *role, double value, bool trained) {
-  char full[300];
-  rt_type type = rt_type_of(RT_F32, 0, NULL);
-  rt_init init = {RT_INIT_CONSTANT, value, 0};
-  rt_var *var;
-  snprintf(full, sizeof full, "%s.out.%s", name, role);
-  rt_segment segment = trained ? RT_SEGMENT_PARAMETER : RT_SEGMENT_STATISTIC;
-  rt_status s = rt_store_declare(l->rw.to->store, full, &type, segment, &init, &var);
-  return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
-}
-
-/* The range of x moves that of its grid, from the next step on. */
-static void observe(lowering *l, const rt_int8_node *e, rt_value *x, rt_value *scale, rt_value *zero) {
-  rt_graph *g = l->rw.to;
-  rt_observe_attr attr = {.high = l->table->high};
-  double low = -e->zero_point * e->scale, high = ((double)l->table->high - e->zero_point) * e->scale;
-  rt_value *variable[] = {number(l, e->node, "low", low, false), number(l, e->node, "high", high, false), scale, zero};
-  rt_value *now = rt_emit(g, RT_OP(observe), e->node, &attr, 4, x, variable[0], variable[1],
-                          rt_scalar_input(g, "observer_rate", 0.01));
-  for (int i = 0; now && i < 4; i++) l->change[l->n_changes++] = (change){variable[i], rt_output(now, i)};
-}
-
 /* A float brought onto its grid: u8, or a float there. */
-static rt_value *rounded(lowering *l, const rt_int8_node *e, rt_value *x) {
-  rt_graph *g = l->rw.to;
-  bool learned = l->grids == RT_GRIDS_LEARNED;
+static rt_value *rounded(rt_lowering *l, const rt_int8_node *e, rt_value *x) {
   rt_quantize_attr attr = {.scale = e->scale, .zero_point = e->zero_point, .high = l->table->high};
-  rt_fake_quant_attr fake = {.high = l->table->high, .learned = learned, .scaled = learned};
-  if (!l->fake) return rt_emit(g, RT_OP(quantize), e->node, &attr, 1, x);
-  rt_value *scale = number(l, e->node, "scale", e->scale, learned),
-           *zero = number(l, e->node, "zero_point", e->zero_point, false);
-  if (l->grids == RT_GRIDS_OBSERVED) observe(l, e, x, scale, zero);
-  return rt_emit(g, RT_OP(fake_quant), e->node, &fake, 3, x, scale, zero);
+  return l->fake ? rt_fake_rounded(l, e, x) : rt_emit(l->rw.to, RT_OP(quantize), e->node, &attr, 1, x);
 }
 
 /* A float on the grid of its own range. */
-static grid found(lowering *l, const char *name, rt_value *x) {
+static rt_quantized found(rt_lowering *l, const char *name, rt_value *x) {
   rt_graph *g = l->rw.to;
   rt_observe_attr attr = {.high = l->table->high};
   rt_value *range = rt_emit(g, RT_OP(observe), name, &attr, 1, x);
-  grid now = {.scale = 1, .found_scale = rt_output(range, 2), .found_zero = rt_output(range, 3)};
+  rt_quantized now = {.scale = 1, .found_scale = rt_output(range, 2), .found_zero = rt_output(range, 3)};
   now.q = rt_emit(g, RT_OP(quantize_by), name, &attr, 3, x, now.found_scale, now.found_zero);
   return now;
 }
 
-static rt_value *as_float(lowering *l, const rt_value *v) {
+rt_value *rt_lower_as_float(rt_lowering *l, const rt_value *v) {
   rt_value *now = v ? rt_rewrite_value(&l->rw, v) : NULL;
   if (!v || now) return now;
-  const grid *g = &l->grid[v->id];
+  const rt_quantized *g = &l->grid[v->id];
   if (l->fake) {
     if (g->q) rt_rewrite_set(&l->rw, v, g->q);
     return g->q;
@@ -155,24 +93,24 @@ static rt_value *as_float(lowering *l, const rt_value *v) {
   return now;
 }
 
-static rt_status as_grid(lowering *l, const rt_value *v, const grid **out) {
-  grid *g = &l->grid[v->id];
+static rt_status as_grid(rt_lowering *l, const rt_value *v, const rt_quantized **out) {
+  rt_quantized *g = &l->grid[v->id];
   *out = g;
   if (g->q) return RT_OK;
   if (l->table->dynamic) {
-    *g = found(l, name_of(v), as_float(l, v));
+    *g = found(l, name_of(v), rt_lower_as_float(l, v));
     return rt_graph_status(l->rw.to);
   }
   const rt_int8_node *e = entry(l, name_of(v));
   if (!e || !(e->scale > 0))
     return rt_fail(RT_E_ARGUMENT, "int8: the output of %s has no scale, and an int8 node reads it", name_of(v));
-  *g = (grid){.q = rounded(l, e, rt_rewrite_value(&l->rw, v)), .scale = e->scale, .zero_point = e->zero_point};
+  *g = (rt_quantized){.q = rounded(l, e, rt_rewrite_value(&l->rw, v)), .scale = e->scale, .zero_point = e->zero_point};
   return g->q ? RT_OK : rt_graph_status(l->rw.to);
 }
 
 /* ---- variables of a product ---- */
 
-static rt_value *variable(lowering *l, const rt_node *node, const char *role, rt_dtype dtype, int rank,
+static rt_value *variable(rt_lowering *l, const rt_node *node, const char *role, rt_dtype dtype, int rank,
                           const rt_dim *dim) {
   char name[300];
   rt_type type = rt_type_of(dtype, rank, dim);
@@ -183,7 +121,7 @@ static rt_value *variable(lowering *l, const rt_node *node, const char *role, rt
   return s == RT_OK ? rt_graph_variable(l->rw.to, var) : rt_graph_failed(l->rw.to, s);
 }
 
-static rt_value *cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v) {
+rt_value *rt_lower_cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v) {
   rt_cast_attr attr = {.dtype = dtype};
   return rt_emit(g, RT_OP(cast), name, &attr, 1, v);
 }
@@ -191,19 +129,12 @@ static rt_value *cast(rt_graph *g, const char *name, rt_dtype dtype, rt_value *v
 /* Σqw of each filter, in f32: exact, for 2²⁴/127 weights and more. */
 static rt_value *filter_sums(rt_graph *g, const char *name, rt_value *weight) {
   rt_reduce_attr all = {.axes = {.n = weight ? weight->type.rank - 1 : 0, .v = {1, 2, 3}}};
-  return rt_emit(g, RT_OP(sum), name, &all, 1, cast(g, name, RT_F32, weight));
+  return rt_emit(g, RT_OP(sum), name, &all, 1, rt_lower_cast(g, name, RT_F32, weight));
 }
 
-typedef struct product {
-  const rt_node *node, *norm, *act; /* norm: batch norm of a training graph, act: relu or relu6; NULL: none */
-  const rt_int8_node *row;          /* of node */
-  const grid *x, *residual;         /* residual: NULL where there is none on a grid */
-  grid framed;                      /* a dynamic x with zeros around it */
-  grid y;                           /* q NULL: y is f32, scale 1 */
-} product;
-
 /* (b − sx·zx·sw·Σqw − sr·zr)/sy + zy */
-static rt_value *bias_of(lowering *l, const product *p, rt_value *weight, rt_value *weight_scale, rt_value *bias) {
+static rt_value *bias_of(rt_lowering *l, const rt_product *p, rt_value *weight, rt_value *weight_scale,
+                         rt_value *bias) {
   rt_graph *g = l->rw.to;
   const char *name = p->node->name;
   if (p->x->zero_point || p->x->found_zero) {
@@ -219,7 +150,7 @@ static rt_value *bias_of(lowering *l, const product *p, rt_value *weight, rt_val
 
 /* An image with its zero point around it, so that padding needs no case of its own; one whose range isn't known yet gets
  * zeros around it before. */
-static rt_value *padded(lowering *l, product *p, rt_conv2d_attr *conv) {
+static rt_value *padded(rt_lowering *l, rt_product *p, rt_conv2d_attr *conv) {
   rt_pad_attr pad = {
       .pads = {.n = 8, .v = {0, 0, 0, 0, conv->padding[0], conv->padding[0], conv->padding[1], conv->padding[1]}},
       .value = p->x->zero_point};
@@ -227,7 +158,7 @@ static rt_value *padded(lowering *l, product *p, rt_conv2d_attr *conv) {
   if (none || (!p->x->zero_point && !p->x->found_zero)) return p->x->q;
   conv->padding[0] = conv->padding[1] = 0;
   if (!p->x->found_zero) return rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, p->x->q);
-  rt_value *x = rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, as_float(l, p->node->in[0]));
+  rt_value *x = rt_emit(l->rw.to, RT_OP(pad), p->node->name, &pad, 1, rt_lower_as_float(l, p->node->in[0]));
   p->framed = found(l, p->node->name, x);
   p->x = &p->framed;
   return p->framed.q;
@@ -243,34 +174,10 @@ static rt_conv2d_winograd_int8_attr winograd_of(const rt_conv2d_int8_attr *a, co
   return w;
 }
 
-/* What an int8 op makes of x, weight, scale, bias and residual (see rt_int8_attr), in float, in the order of its operations. */
-static rt_value *in_float(lowering *l, const product *p, const rt_conv2d_int8_attr *attr, rt_value *const in[5]) {
-  rt_quantize_attr level = {.scale = 1, .high = l->table->high};
-  rt_graph *g = l->rw.to;
-  const char *name = p->node->name;
-  bool convolves = p->node->op == RT_OP(conv2d), relu = convolves && attr->conv.activation == RT_ACTIVATION_RELU;
-  rt_reshape_attr channel = {.shape = {.n = 3, .v = {-1, 1, 1}}};
-  rt_conv2d_attr bare = attr->conv;
-  rt_unary_attr plain = {0};
-  rt_value *of[] = {cast(g, name, RT_F32, in[0]), cast(g, name, RT_F32, in[1])}, *number[2];
-  bare.activation = RT_ACTIVATION_NONE;
-  for (int i = 0; i < 2; i++)
-    number[i] = convolves ? rt_emit(g, RT_OP(reshape), name, &channel, 1, in[2 + i]) : in[2 + i];
-  rt_value *y = rt_graph_add(g, p->node->op, name, of, 2, convolves ? &bare : p->node->attr);
-  y = rt_emit(g, RT_OP(add), name, NULL, 2, rt_emit(g, RT_OP(mul), name, NULL, 2, y, number[0]), number[1]);
-  if (in[4]) {
-    rt_value *more =
-        rt_emit(g, RT_OP(mul), name, NULL, 2, cast(g, name, RT_F32, in[4]), rt_scalar(g, attr->int8.residual_scale));
-    y = rt_emit(g, RT_OP(add), name, NULL, 2, y, more);
-  }
-  if (relu) y = rt_emit(g, RT_OP(relu), name, &plain, 1, y);
-  return attr->int8.f32 ? y : rt_emit(g, RT_OP(quantize), name, &level, 1, y);
-}
-
 /* weight s8, scale and bias: numbers of each filter, of the float product. What Winograd rounds a second time can't be said in
  * float: the twin that checks has the op itself. */
-static rt_value *emit_product(lowering *l, product *p, rt_conv2d_int8_attr *attr, rt_value *weight, rt_value *scale,
-                              rt_value *bias, rt_value *residual) {
+static rt_value *emit_product(rt_lowering *l, rt_product *p, rt_conv2d_int8_attr *attr, rt_value *weight,
+                              rt_value *scale, rt_value *bias, rt_value *residual) {
   rt_graph *g = l->rw.to;
   const rt_node *node = p->node;
   const int *winograd = rt_int8_winograd_applies(node) && !l->table->dynamic ? p->row->winograd : NULL;
@@ -280,13 +187,13 @@ static rt_value *emit_product(lowering *l, product *p, rt_conv2d_int8_attr *attr
   scale = rt_emit(g, RT_OP(mul), node->name, NULL, 2, scale, step);
   rt_value *in[] = {x, weight, scale, bias, residual};
   int n = residual ? 5 : 4;
-  if (l->twin && !winograd) return in_float(l, p, attr, in);
+  if (l->twin && !winograd) return rt_twin_product(l, p, attr, in);
   if (!winograd) return rt_graph_add(g, node->op->int8, node->name, in, n, attr);
   rt_conv2d_winograd_int8_attr by_tiles = winograd_of(attr, winograd);
   return rt_graph_add(g, RT_OP(conv2d_winograd_int8), node->name, in, n, &by_tiles);
 }
 
-static rt_conv2d_int8_attr attr_of(const lowering *l, const product *p, bool f32) {
+static rt_conv2d_int8_attr attr_of(const rt_lowering *l, const rt_product *p, bool f32) {
   rt_conv2d_int8_attr attr = {.int8 = {.residual_scale = p->residual ? p->residual->scale / p->y.scale : 1,
                                        .high = l->table->high,
                                        .x_high = l->table->high,
@@ -296,96 +203,24 @@ static rt_conv2d_int8_attr attr_of(const lowering *l, const product *p, bool f32
   return attr;
 }
 
-static rt_value *emit_int8(lowering *l, product *p, rt_value *residual, bool f32) {
+static rt_value *emit_int8(rt_lowering *l, rt_product *p, rt_value *residual, bool f32) {
   const rt_type *w = &p->node->in[1]->type;
   rt_conv2d_int8_attr attr = attr_of(l, p, f32);
-  rt_value *weight = variable(l, p->node, "weight", RT_S8, w->rank, w->dim);
-  rt_value *scale = variable(l, p->node, "weight_scale", RT_F32, 1, w->dim);
-  rt_value *bias = variable(l, p->node, "bias", RT_F32, 1, w->dim);
-  return emit_product(l, p, &attr, weight, scale, bias, residual);
-}
-
-/* γ/√(var + ε): what the batch norm behind a convolution will multiply its filters by. */
-static rt_value *norm_factor(lowering *l, const rt_node *norm) {
-  rt_graph *g = l->rw.to;
-  const rt_batch_norm_attr *a = norm->attr;
-  rt_unary_attr plain = {0};
-  rt_value *deviation =
-      rt_emit(g, RT_OP(add), norm->name, NULL, 2, rt_rewrite_value(&l->rw, norm->in[4]), rt_scalar(g, a->eps));
-  deviation = rt_emit(g, RT_OP(sqrt), norm->name, &plain, 1, deviation);
-  return rt_emit(g, RT_OP(div), norm->name, NULL, 2, rt_rewrite_value(&l->rw, norm->in[1]), deviation);
-}
-
-/* A factor on a filter is one on its scale, and matters where filters share a scale. */
-static rt_value *rounded_weight(lowering *l, const product *p, rt_value *weight) {
-  rt_fake_quant_weight_attr attr = {.per_tensor = p->row->per_tensor};
-  rt_value *in[] = {weight, attr.per_tensor && p->norm ? norm_factor(l, p->norm) : NULL};
-  return rt_graph_add(l->rw.to, RT_OP(fake_quant_weight), p->node->name, in, in[1] ? 2 : 1, &attr);
-}
-
-/* The levels of a rounded weight, and what one of each filter is worth: max |w|/127 of it, or of all. */
-static rt_value *weight_levels(lowering *l, const product *p, rt_value *weight, rt_value **scale) {
-  static const rt_quantize_attr whole = {.scale = 1, .zero_point = 128, .high = 255}; /* from −128 on */
-  rt_graph *g = l->rw.to;
-  const char *name = p->node->name;
-  rt_unary_attr plain = {0};
-  rt_reshape_attr vector = {.shape = {.n = 1, .v = {-1}}};
-  rt_reduce_attr filters = {.axes = {.n = weight->type.rank - 1, .v = {1, 2, 3}}, .keepdim = true};
-  rt_reduce_attr all = {.axes = {.n = 1, .v = {0}}, .keepdim = true};
-  rt_value *most = rt_emit(g, RT_OP(max), name, &filters, 1, rt_emit(g, RT_OP(abs), name, &plain, 1, weight));
-  if (p->row->per_tensor) /* the most of all, for every filter */
-    most = rt_emit(g, RT_OP(maximum), name, NULL, 2, most, rt_emit(g, RT_OP(max), name, &all, 1, most));
-  most = rt_emit(g, RT_OP(maximum), name, NULL, 2, most, rt_scalar(g, 127 * 0x1p-23)); /* a dead filter */
-  rt_value *step = rt_emit(g, RT_OP(div), name, NULL, 2, most, rt_scalar(g, 127));
-  rt_value *q = rt_emit(g, RT_OP(div), name, NULL, 2, rounded_weight(l, p, weight), step);
-  *scale = rt_emit(g, RT_OP(reshape), name, &vector, 1, step);
-  q = cast(g, name, RT_F32, rt_emit(g, RT_OP(quantize), name, &whole, 1, q));
-  return cast(g, name, RT_S8, rt_emit(g, RT_OP(sub), name, NULL, 2, q, rt_scalar(g, 128)));
-}
-
-/* Weights of the float product, rounded as training rounds them. */
-static rt_value *emit_twin(lowering *l, product *p, rt_value *residual, bool f32) {
-  const rt_node *node = p->node;
-  rt_conv2d_int8_attr attr = attr_of(l, p, f32);
-  rt_value *scale, *weight = weight_levels(l, p, as_float(l, node->in[1]), &scale);
-  rt_value *bias = node->n_in > 2 && node->in[2]
-                       ? as_float(l, node->in[2])
-                       : rt_emit(l->rw.to, RT_OP(mul), node->name, NULL, 2, scale, rt_scalar(l->rw.to, 0));
-  return emit_product(l, p, &attr, weight, scale, bias, residual);
-}
-
-/* A node of p again with its first input and its residual replaced, and a weight that is rounded. */
-static rt_value *again(lowering *l, const product *p, const rt_node *node, rt_value *x, int residual_input,
-                       rt_value *residual) {
-  rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
-  if (!in) return rt_graph_failed(l->rw.to, RT_E_MEMORY);
-  for (int i = 1; i < node->n_in; i++) in[i] = i == residual_input ? residual : as_float(l, node->in[i]);
-  in[0] = x;
-  if (node == p->node) in[1] = rounded_weight(l, p, in[1]);
-  rt_value *y = rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
-  for (int i = 1; y && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], y->node->out[i]);
-  return y;
-}
-
-enum { CONV_RESIDUAL = 3, NORM_RESIDUAL = 5 };
-
-static rt_value *emit_fake(lowering *l, const product *p, rt_value *residual, const rt_int8_node *row) {
-  rt_value *y = again(l, p, p->node, p->x->q, p->norm ? -1 : CONV_RESIDUAL, residual);
-  if (p->norm) {
-    rt_rewrite_set(&l->rw, p->node->out[0], y); /* it may be marked */
-    y = again(l, p, p->norm, y, NORM_RESIDUAL, residual);
+  rt_value *weight, *scale, *bias;
+  if (l->twin) {
+    weight = rt_twin_weight(l, p, &scale, &bias);
+  } else {
+    weight = variable(l, p->node, "weight", RT_S8, w->rank, w->dim);
+    scale = variable(l, p->node, "weight_scale", RT_F32, 1, w->dim);
+    bias = variable(l, p->node, "bias", RT_F32, 1, w->dim);
   }
-  if (p->act) {
-    rt_rewrite_set(&l->rw, (p->norm ? p->norm : p->node)->out[0], y);
-    y = again(l, p, p->act, y, -1, NULL);
-  }
-  return row ? rounded(l, row, y) : y;
+  return emit_product(l, p, &attr, weight, scale, bias, residual);
 }
 
 /* ---- nodes ---- */
 
 /* relu6 behind a product is nothing but the end of its grid, relu a product's own activation. */
-static const rt_node *ending(const lowering *l, const rt_node *node) {
+static const rt_node *ending(const rt_lowering *l, const rt_node *node) {
   const rt_node *next = l->reads[node->out[0]->id];
   if (!next || (next->op != RT_OP(relu6) && next->op != RT_OP(relu)) || l->table->dynamic) return NULL;
   const rt_int8_node *e = entry(l, next->name);
@@ -394,14 +229,14 @@ static const rt_node *ending(const lowering *l, const rt_node *node) {
   return ends ? next : NULL;
 }
 
-static const rt_node *follower(const lowering *l, const rt_node *node) {
+static const rt_node *follower(const rt_lowering *l, const rt_node *node) {
   const rt_node *next = ending(l, node);
   return next && l->readers[next->out[0]->id] ? next : NULL;
 }
 
-static const rt_value *residual_of(const product *p) {
+static const rt_value *residual_of(const rt_product *p) {
   const rt_node *n = p->norm ? p->norm : p->node;
-  int i = p->norm ? NORM_RESIDUAL : CONV_RESIDUAL;
+  int i = p->norm ? RT_NORM_RESIDUAL : RT_CONV_RESIDUAL;
   return (p->norm || n->op == RT_OP(conv2d)) && n->n_in > i ? n->in[i] : NULL;
 }
 
@@ -409,41 +244,40 @@ static const rt_value *residual_of(const product *p) {
 static bool is_bare(const rt_node *layer) {
   if (layer->op != RT_OP(conv2d)) return true;
   const rt_conv2d_attr *a = layer->attr;
-  return a->activation == RT_ACTIVATION_NONE && (layer->n_in <= CONV_RESIDUAL || !layer->in[CONV_RESIDUAL]);
+  return a->activation == RT_ACTIVATION_NONE && (layer->n_in <= RT_CONV_RESIDUAL || !layer->in[RT_CONV_RESIDUAL]);
 }
 
 /* The product that ends at this node: itself, or the convolution whose batch norm it is. */
-static bool match(const lowering *l, const rt_node *node, product *p) {
+static bool match(const rt_lowering *l, const rt_node *node, rt_product *p) {
   bool norm = l->fake && (node->op == RT_OP(batch_norm_train) || node->op == RT_OP(batch_norm));
   const rt_node *layer = norm ? node->in[0]->node : node;
   if (!layer || !is_int8(l, layer)) return false;
   if (norm && (l->reads[layer->out[0]->id] != node || !is_bare(layer))) return false;
-  *p = (product){.node = layer, .norm = norm ? node : NULL, .row = entry(l, layer->name), .y = {.scale = 1}};
+  *p = (rt_product){.node = layer, .norm = norm ? node : NULL, .row = entry(l, layer->name), .y = {.scale = 1}};
   return true;
 }
 
 /* A batch norm comes with its convolution, and the other way round. */
-static bool waits_for_norm(const lowering *l, const rt_node *node) {
-  product p;
+static bool waits_for_norm(const rt_lowering *l, const rt_node *node) {
+  rt_product p;
   const rt_node *next = l->reads[node->out[0]->id];
   return next && match(l, next, &p) && p.norm && p.node == node;
 }
 
-static rt_status lower_product(lowering *l, product *p) {
+static rt_status lower_product(rt_lowering *l, rt_product *p) {
   const rt_node *end = p->norm ? p->norm : p->node;
   p->act = follower(l, end);
   const rt_value *y = p->act ? p->act->out[0] : end->out[0], *r = residual_of(p);
   const rt_int8_node *e = p->act ? entry(l, p->act->name) : p->row;
   bool quantized = e->scale > 0 && l->readers[y->id] && !l->table->dynamic;
   rt_value *residual = NULL;
-  if (quantized) p->y = (grid){.scale = e->scale, .zero_point = e->zero_point};
+  if (quantized) p->y = (rt_quantized){.scale = e->scale, .zero_point = e->zero_point};
   rt_status s = as_grid(l, p->node->in[0], &p->x);
   if (s == RT_OK && r && quantized) s = as_grid(l, r, &p->residual);
   if (s != RT_OK) return s;
-  if (r) residual = quantized ? p->residual->q : as_float(l, r);
-  rt_value *now = l->fake   ? emit_fake(l, p, residual, quantized ? e : NULL)
-                  : l->twin ? emit_twin(l, p, residual, !quantized)
-                            : emit_int8(l, p, residual, !quantized);
+  if (r) residual = quantized ? p->residual->q : rt_lower_as_float(l, r);
+  rt_value *now =
+      l->fake ? rt_fake_product(l, p, residual, quantized ? e : NULL) : emit_int8(l, p, residual, !quantized);
   if (!now) return rt_graph_status(l->rw.to);
   p->y.q = now;
   if (quantized)
@@ -454,14 +288,14 @@ static rt_status lower_product(lowering *l, product *p) {
 }
 
 /* Moved elements stay on their grid, and a frame of zeros is one of zero points. */
-static bool moves(const lowering *l, const rt_node *node) {
+static bool moves(const rt_lowering *l, const rt_node *node) {
   if (!node->op->moves || !l->readers[node->out[0]->id] || l->table->dynamic) return false;
   if (node->n_out > 1 && !l->fake && l->reads[node->out[1]->id]) return false;
   return node->op != RT_OP(pad) || ((const rt_pad_attr *)node->attr)->value == 0;
 }
 
-static bool move_quantized(lowering *l, const rt_node *node) {
-  const grid *x = &l->grid[node->in[0]->id];
+static bool move_quantized(rt_lowering *l, const rt_node *node) {
+  const rt_quantized *x = &l->grid[node->in[0]->id];
   if (!x->q || !moves(l, node)) return false;
   rt_value **in = rt_rewrite_inputs(&l->rw, node);
   if (!in) return true;
@@ -474,25 +308,25 @@ static bool move_quantized(lowering *l, const rt_node *node) {
     attr = &pad;
   }
   rt_value *now = rt_graph_add(l->rw.to, l->fake ? node->op : node->op->moves, node->name, in, node->n_in, attr);
-  l->grid[node->out[0]->id] = (grid){.q = now, .scale = x->scale, .zero_point = x->zero_point};
+  l->grid[node->out[0]->id] = (rt_quantized){.q = now, .scale = x->scale, .zero_point = x->zero_point};
   for (int i = 1; l->fake && now && i < node->n_out; i++) rt_rewrite_set(&l->rw, node->out[i], now->node->out[i]);
   return true;
 }
 
 /* ---- levels of some grids to levels of another ---- */
 
-static bool can_regrid(const lowering *l, const rt_node *node) {
+static bool can_regrid(const rt_lowering *l, const rt_node *node) {
   if (!node->op->regrids || l->table->dynamic || !wanted(l, node) || !(entry(l, node->name)->scale > 0)) return false;
   for (int i = 0; i < node->n_in; i++)
     if (!l->levels[node->in[i]->id]) return false;
   return true;
 }
 
-static bool regrids(const lowering *l, const rt_node *node) {
+static bool regrids(const rt_lowering *l, const rt_node *node) {
   return can_regrid(l, node) && l->readers[node->out[0]->id];
 }
 
-static rt_regrid_attr onto(const lowering *l, const rt_int8_node *e, const grid *const *in, int n) {
+static rt_regrid_attr onto(const rt_lowering *l, const rt_int8_node *e, const rt_quantized *const *in, int n) {
   rt_regrid_attr a = {.zero_point = e->zero_point, .high = l->table->high};
   for (int i = 0; i < n && i < 2; i++) {
     a.scale[i] = in[i]->scale / e->scale;
@@ -502,7 +336,7 @@ static rt_regrid_attr onto(const lowering *l, const rt_int8_node *e, const grid 
 }
 
 /* Inputs of a node that joins: all on the grid of its result. */
-static rt_value *joined(lowering *l, const rt_node *node, const rt_int8_node *e, const grid *const *from,
+static rt_value *joined(rt_lowering *l, const rt_node *node, const rt_int8_node *e, const rt_quantized *const *from,
                         rt_value **in) {
   for (int i = 0; i < node->n_in; i++) {
     rt_regrid_attr a = onto(l, e, &from[i], 1);
@@ -513,7 +347,7 @@ static rt_value *joined(lowering *l, const rt_node *node, const rt_int8_node *e,
   return rt_graph_add(l->rw.to, node->op, node->name, in, node->n_in, node->attr);
 }
 
-static rt_value *regridded(lowering *l, const rt_node *node, const rt_int8_node *e, const grid *const *from,
+static rt_value *regridded(rt_lowering *l, const rt_node *node, const rt_int8_node *e, const rt_quantized *const *from,
                            rt_value **in) {
   const rt_op *op = node->op->regrids;
   char *attr = rt_arena_alloc(&l->rw.to->arena, op->attr_size);
@@ -525,14 +359,14 @@ static rt_value *regridded(lowering *l, const rt_node *node, const rt_int8_node 
   return rt_graph_add(l->rw.to, op, node->name, in, node->n_in, attr);
 }
 
-static rt_status regrid_node(lowering *l, const rt_node *node) {
+static rt_status regrid_node(rt_lowering *l, const rt_node *node) {
   const rt_int8_node *e = entry(l, node->name);
   rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)node->n_in * sizeof *in);
-  const grid **from = rt_arena_alloc(&l->rw.to->arena, (size_t)node->n_in * sizeof *from);
+  const rt_quantized **from = rt_arena_alloc(&l->rw.to->arena, (size_t)node->n_in * sizeof *from);
   rt_status s = in && from ? RT_OK : RT_E_MEMORY;
   for (int i = 0; i < node->n_in && s == RT_OK; i++) {
     s = as_grid(l, node->in[i], &from[i]);
-    if (s == RT_OK) in[i] = l->twin ? as_float(l, node->in[i]) : from[i]->q;
+    if (s == RT_OK) in[i] = l->twin ? rt_lower_as_float(l, node->in[i]) : from[i]->q;
   }
   if (s != RT_OK) return s;
   rt_value *now;
@@ -542,16 +376,16 @@ static rt_status regrid_node(lowering *l, const rt_node *node) {
   } else {
     now = node->op->regrids == node->op ? joined(l, node, e, from, in) : regridded(l, node, e, from, in);
   }
-  l->grid[node->out[0]->id] = (grid){.q = now, .scale = e->scale, .zero_point = e->zero_point};
+  l->grid[node->out[0]->id] = (rt_quantized){.q = now, .scale = e->scale, .zero_point = e->zero_point};
   return rt_graph_status(l->rw.to);
 }
 
-static rt_status copy_node(lowering *l, const rt_node *node) {
+static rt_status copy_node(rt_lowering *l, const rt_node *node) {
   rt_value **in = rt_arena_alloc(&l->rw.to->arena, (size_t)(node->n_in + 1) * sizeof *in);
   if (!in) return RT_E_MEMORY;
   for (int j = 0; j < node->n_in; j++) {
     const rt_value *v = node->in[j];
-    in[j] = as_float(l, v);
+    in[j] = rt_lower_as_float(l, v);
     if (!v || in[j] || v->kind != RT_VALUE_VARIABLE) continue;
     rt_var *var;
     rt_status s = rt_store_declare(l->rw.to->store, v->var->name, &v->type, v->var->segment, &v->var->init, &var);
@@ -563,11 +397,11 @@ static rt_status copy_node(lowering *l, const rt_node *node) {
   return rt_graph_status(l->rw.to);
 }
 
-static rt_status lower_node(lowering *l, const rt_node *node) {
+static rt_status lower_node(rt_lowering *l, const rt_node *node) {
   bool done = true;
   for (int j = 0; j < node->n_out; j++) done = done && (l->grid[node->out[j]->id].q || l->rw.map[node->out[j]->id]);
   if (done) return RT_OK; /* it went with the product in front of it */
-  product p;
+  rt_product p;
   if (waits_for_norm(l, node)) return RT_OK;
   if (match(l, node, &p)) return lower_product(l, &p);
   if (regrids(l, node)) return regrid_node(l, node);
@@ -576,7 +410,7 @@ static rt_status lower_node(lowering *l, const rt_node *node) {
 
 /* ---- who reads what ---- */
 
-static void find_uses(lowering *l) {
+static void find_uses(rt_lowering *l) {
   const rt_graph *g = l->from;
   int *uses = l->readers + g->n_values;
   for (int i = 0; i < g->n_outputs; i++) { /* a layer's own result is there beside its norm's, in floats */
@@ -590,27 +424,27 @@ static void find_uses(lowering *l) {
     }
 }
 
-static bool can_make_levels(const lowering *l, const rt_node *node) {
+static bool can_make_levels(const rt_lowering *l, const rt_node *node) {
   const rt_value *x = node->n_in ? node->in[0] : NULL;
-  product p;
+  rt_product p;
   if (match(l, node, &p) || can_regrid(l, node)) return true;
   if (x && node->op->moves) return l->levels[x->id];
   return x && x->node && match(l, x->node, &p) && ending(l, x->node) == node;
 }
 
-static void find_readers(lowering *l) {
+static void find_readers(rt_lowering *l) {
   const rt_graph *g = l->from;
   for (int i = g->n_nodes - 1; i >= 0; i--) {
     const rt_node *node = g->node[i];
     if (is_int8(l, node) || moves(l, node)) l->readers[node->in[0]->id]++;
     for (int j = 0; regrids(l, node) && j < node->n_in; j++) l->readers[node->in[j]->id]++;
-    product p;
+    rt_product p;
     const rt_value *r = match(l, node, &p) ? residual_of(&p) : NULL;
     if (r) l->readers[r->id]++;
   }
 }
 
-static rt_status lower(lowering *l, rt_graph **out) {
+static rt_status lower(rt_lowering *l, rt_graph **out) {
   rt_status s = RT_OK;
   find_uses(l);
   for (int i = 0; i < l->from->n_nodes; i++) {
@@ -620,7 +454,7 @@ static rt_status lower(lowering *l, rt_graph **out) {
   find_readers(l);
   for (int i = 0; i < l->from->n_nodes && s == RT_OK; i++) s = lower_node(l, l->from->node[i]);
   for (int i = 0; i < l->from->n_outputs && s == RT_OK; i++)
-    if (!as_float(l, l->from->output[i].value)) s = rt_graph_status(l->rw.to);
+    if (!rt_lower_as_float(l, l->from->output[i].value)) s = rt_graph_status(l->rw.to);
   for (int i = 0; i < l->n_changes; i++)
     rt_emit(l->rw.to, RT_OP(assign), l->change[i].variable->name, NULL, 2, l->change[i].variable, l->change[i].value);
   if (s == RT_OK) return rt_rewrite_end(&l->rw, out);
@@ -629,7 +463,7 @@ static rt_status lower(lowering *l, rt_graph **out) {
   return s;
 }
 
-static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
+rt_status rt_lower_run(rt_lowering *l, rt_store *to, rt_graph **out) {
   size_t n = (size_t)l->from->n_values + 1;
   l->grid = rt_alloc_array(n, sizeof *l->grid);
   l->reads = rt_alloc_array(n, sizeof *l->reads);
@@ -650,16 +484,6 @@ static rt_status run(lowering *l, rt_store *to, rt_graph **out) {
 }
 
 rt_status rt_lower_int8(const rt_graph *from, const rt_int8_table *table, rt_store *to, rt_graph **out) {
-  lowering l = {.from = from, .table = table};
-  return run(&l, to, out);
-}
-
-rt_status rt_int8_twin(const rt_graph *from, const rt_int8_table *table, rt_graph **out) {
-  lowering l = {.from = from, .table = table, .twin = true};
-  return run(&l, from->store, out);
-}
-
-rt_status rt_fake_quant(const rt_graph *from, const rt_int8_table *table, rt_grids grids, rt_graph **out) {
-  lowering l = {.from = from, .table = table, .fake = true, .grids = grids};
-  return run(&l, from->store, out);
+  rt_lowering l = {.from = from, .table = table};
+  return rt_lower_run(&l, to, out);
 }
