@@ -350,7 +350,7 @@ static void train(const char *model, const char *init, const char *quantize, con
   const rt_pair settings[] = {{"model", model},      {"init", init},      {"quantize", quantize}, {"out", out},
                               {"data", "synthetic"}, {"validation", "0"}, {"data_options", data}, {"augment", "none"},
                               {"precision", "fp32"}, {"epochs", "1"},     {"lr", "1e-3"},         {"batch", "4"},
-                              {"log_steps", "1"}};
+                              {"log_steps", "1"},    {"threads", "1"}};
   remove_directory(out);
   OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
 }
