@@ -1,5 +1,7 @@
 /* Contrast (Tian, Krishnan, Isola 2020). Of each layer a trained linear map makes vectors of norm 1; a sample's vector by
- * one network is told from those of m other samples by the other one, taken from a queue of the last ones seen:
+ * one network is told from those of m other samples by the other one, taken from a queue of the last ones seen. Where there are
+ * labels, only samples of other classes count, as in the paper's own runs: its own class's would be pushed away, too, itself from
+ * an epoch ago among them.
  *   P = exp(v·w/τ)/Z, Z = n·mean of exp(v·w/τ) in the first batch, n images in the data set, ε = 1e-7
  *   L = −1/N · Σ [ln P⁺/(P⁺ + m/n + ε) + Σ ln (m/n)/(P⁻ + m/n + ε)], in both directions
  * Queues and ln Z are statistics: they move with every batch, and a checkpoint holds them. */
@@ -31,7 +33,7 @@ typedef struct side {
   rt_value *now, *queue;
 } side;
 
-rt_value *rt_crd_samples(const rt_loss_build *b, rt_value *log_p, double negatives, double images) {
+rt_value *rt_crd_samples(const rt_loss_build *b, rt_value *log_p, rt_value *counts, double negatives, double images) {
   double noise = negatives / images, log_bound = log(noise + 1e-7);
   /* −ln P/(P + c) = softplus(ln c − ln P); −ln (m/n)/(P + c) = ln c − ln (m/n) + softplus(ln P − ln c) */
   rt_value *over = rt_loss_sub(b, log_p, rt_loss_number(b, log_bound));
@@ -39,6 +41,7 @@ rt_value *rt_crd_samples(const rt_loss_build *b, rt_value *log_p, double negativ
            *negative = rt_loss_op(b, "slice", over, "axis=1 start=1");
   positive = rt_loss_softplus(b, rt_loss_op(b, "neg", positive, NULL));
   negative = rt_loss_add(b, rt_loss_softplus(b, negative), rt_loss_number(b, log_bound - log(noise)));
+  if (counts) negative = rt_loss_mul(b, negative, counts);
   return rt_loss_add(b, rt_loss_op(b, "sum", positive, "axes=1"), rt_loss_op(b, "sum", negative, "axes=1"));
 }
 
@@ -64,6 +67,19 @@ static side embed(const rt_loss_build *b, const rt_loss_pair *pair, int which, c
   return s;
 }
 
+/* N×K: 1 where a sample of the queue is of another class; NULL without labels. The queue of classes begins with none. */
+static rt_value *other_classes(const rt_loss_build *b, const crd_options *o) {
+  if (!b->labels) return NULL;
+  rt_value *now = rt_loss_cast(b, b->labels);
+  rt_value *queue = rt_statistic(b->graph, rt_loss_text(b, "adapter.%s.classes", b->term), b->dtype, 1, &o->queue,
+                                 (rt_init){RT_INIT_CONSTANT, -2, 0});
+  rt_value *same = rt_loss_op2(b, "equal", rt_loss_op(b, "reshape", now, "shape=0,1"), queue, NULL);
+  rt_value *next = rt_loss_op2(b, "concat", now, queue, "axis=0");
+  rt_loss_op2(b, "assign", queue, rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)),
+              NULL);
+  return rt_loss_sub(b, rt_loss_number(b, 1), rt_loss_cast(b, same));
+}
+
 /* ln Z of this direction, set by the first batch. */
 static rt_value *log_z(const rt_loss_build *b, const char *name, rt_value *x, int64_t images) {
   rt_value *kept = statistic(b, name, "log_z", 0, NULL, (rt_init){0}),
@@ -77,24 +93,24 @@ static rt_value *log_z(const rt_loss_build *b, const char *name, rt_value *x, in
   return z;
 }
 
-static rt_value *direction(const rt_loss_build *b, const char *name, rt_value *anchor, side other, rt_value *T,
-                           const crd_options *o) {
+static rt_value *direction(const rt_loss_build *b, const char *name, rt_value *anchor, side other, rt_value *counts,
+                           rt_value *T, const crd_options *o) {
   rt_value *positive = rt_loss_op(b, "sum", rt_loss_mul(b, anchor, other.now), "axes=1 keepdim");
   rt_value *both = rt_loss_op2(b, "concat", positive, rt_loss_product(b, anchor, other.queue), "axis=1");
   rt_value *x = rt_loss_div(b, both, T);
   rt_value *log_p = rt_loss_sub(b, x, log_z(b, name, x, o->images));
-  return rt_crd_samples(b, log_p, (double)o->queue, (double)o->images);
+  return rt_crd_samples(b, log_p, counts, (double)o->queue, (double)o->images);
 }
 
 static rt_loss_value build(const rt_loss_build *b, const void *given) {
   const crd_options *o = given;
-  rt_value *T = rt_loss_temperature(b, o->temperature);
+  rt_value *T = rt_loss_temperature(b, o->temperature), *counts = other_classes(b, o);
   rt_loss_value total = {0};
   for (int i = 0; i < b->pairs; i++) {
     const rt_loss_pair *pair = &b->pair[i];
     side s = embed(b, pair, STUDENT, o), t = embed(b, pair, TEACHER, o);
-    rt_value *of_student = direction(b, rt_loss_text(b, "%s.student", pair->name), s.now, t, T, o);
-    rt_value *of_teacher = direction(b, rt_loss_text(b, "%s.teacher", pair->name), t.now, s, T, o);
+    rt_value *of_student = direction(b, rt_loss_text(b, "%s.student", pair->name), s.now, t, counts, T, o);
+    rt_value *of_teacher = direction(b, rt_loss_text(b, "%s.teacher", pair->name), t.now, s, counts, T, o);
     total = rt_loss_more(b, total, rt_loss_samples(b, rt_loss_add(b, of_student, of_teacher)));
   }
   return total;
@@ -107,6 +123,7 @@ const rt_loss_row rt_loss_row_crd = {
     .needs = RT_LOSS_LAYERS,
     .least_layers = 1,
     .couples_samples = true,
+    .knows_classes = true,
     .options = options,
     .options_size = sizeof(crd_options),
     .build = build,

@@ -64,6 +64,7 @@ static void take_logits(rt_loss_build *b, const rt_loss_row *row, rt_value *teac
     bool probabilities = rt_dtype_is_float(in->labels->type.dtype);
     b->labels = probabilities ? rt_loss_cast(b, in->labels) : in->labels;
   }
+  if (row->knows_classes && in->labels && !rt_dtype_is_float(in->labels->type.dtype)) b->labels = in->labels;
 }
 
 /* ---- layers ---- */

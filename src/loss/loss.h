@@ -40,6 +40,7 @@ typedef struct rt_loss_row {
   unsigned needs;   /* rt_loss_needs */
   int least_layers; /* pairs that it takes at least */
   bool couples_samples;
+  bool knows_classes;       /* labels are there for it, too, where they are class numbers; else NULL */
   bool spares_unlabelled;   /* of rows that need labels: −1 may be one, and they may be probabilities */
   const rt_option *options; /* of a struct that begins with rt_loss_options */
   size_t options_size;

@@ -314,12 +314,18 @@ static void contrast(void **state) {
   problem p = {0};
   fixture f = begin(&p, RT_F64);
   rt_loss_build b = {.graph = f.graph, .term = "crd", .node = "loss.crd", .dtype = RT_F64};
-  rt_value *each = rt_crd_samples(&b, rt_constant(f.graph, RT_F64, 2, (int64_t[]){2, 4}, log_p), 3, 10);
+  rt_value *each = rt_crd_samples(&b, rt_constant(f.graph, RT_F64, 2, (int64_t[]){2, 4}, log_p), NULL, 3, 10);
+  rt_value *some =
+      rt_crd_samples(&b, rt_constant(f.graph, RT_F64, 2, (int64_t[]){2, 4}, log_p),
+                     rt_constant(f.graph, RT_F64, 2, (int64_t[]){2, 3}, (double[]){1, 0, 1, 0, 0, 0}), 3, 10);
   rt_mark_output(f.graph, "loss", rt_loss_op(&b, "mean", each, NULL));
+  rt_mark_output(f.graph, "some", rt_loss_op(&b, "mean", some, NULL));
   OK(rt_graph_status(f.graph));
   compile(&f, RT_KERNELS_REFERENCE);
   OK(rt_plan_run(f.plan, NULL, 0));
   check_near("crd", scalar(&f, "loss"), 2.174701386, 1e-6);
+  /* −½·[ln .9/1.2 + ln .3/.4 + ln .3/.6 + ln .5/.8] */
+  check_near("crd with negatives that don't count", scalar(&f, "some"), 0.869257566, 1e-6);
   end(&f);
 }
 
