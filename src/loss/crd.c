@@ -1,8 +1,8 @@
-/* Contrast (Tian, Krishnan, Isola 2020). Of each layer a trained linear map makes vectors of norm 1; a sample's vector by
+/* Contrast (Tian, Krishnan, Isola 2020). Of each layer a trained affine map makes vectors of norm 1; a sample's vector by
  * one network is told from those of m other samples by the other one, taken from a queue of the last ones seen. Where there are
  * labels, only samples of other classes count, as in the paper's own runs: its own class's would be pushed away, too, itself from
  * an epoch ago among them.
- *   P = exp(v·w/τ)/Z, Z = n·mean of exp(v·w/τ) in the first batch, n images in the data set, ε = 1e-7
+ *   P = exp(v·w/τ)/Z, Z = n·mean of exp(v·w/τ) over all pairs of the first batch, n images in the data set, ε = 1e-7
  *   L = −1/N · Σ [ln P⁺/(P⁺ + m/n + ε) + Σ ln (m/n)/(P⁻ + m/n + ε)], in both directions
  * Queues and ln Z are statistics: they move with every batch, and a checkpoint holds them. */
 #include "loss/crd.h"
@@ -59,8 +59,10 @@ static side embed(const rt_loss_build *b, const rt_loss_pair *pair, int which, c
   rt_init init = {RT_INIT_NORMAL, 0, 1 / sqrt((double)in)}, random = {RT_INIT_NORMAL, 0, 1};
   rt_value *weight = rt_loss_parameter(b, rt_loss_text(b, "%s.weight", name), 2, (int64_t[]){o->width, in}, init);
   rt_value *queue = statistic(b, name, "queue", 2, (int64_t[]){o->queue, o->width}, random);
+  rt_value *bias = rt_loss_parameter(b, rt_loss_text(b, "%s.bias", name), 1, &o->width, (rt_init){0});
   rt_value *mean = rt_loss_op(b, "mean", x, "axes=2,3");
-  side s = {.now = rt_loss_unit(b, rt_loss_product(b, mean, weight), "1"), .queue = rt_loss_unit(b, queue, "1")};
+  rt_value *v = rt_loss_add(b, rt_loss_product(b, mean, weight), bias);
+  side s = {.now = rt_loss_unit(b, v, "1"), .queue = rt_loss_unit(b, queue, "1")};
   rt_value *next = rt_loss_op2(b, "concat", rt_loss_op(b, "detach", s.now, NULL), s.queue, "axis=0");
   rt_loss_op2(b, "assign", queue, rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)),
               NULL);
@@ -97,8 +99,8 @@ static rt_value *direction(const rt_loss_build *b, const char *name, rt_value *a
                            rt_value *T, const crd_options *o) {
   rt_value *positive = rt_loss_op(b, "sum", rt_loss_mul(b, anchor, other.now), "axes=1 keepdim");
   rt_value *both = rt_loss_op2(b, "concat", positive, rt_loss_product(b, anchor, other.queue), "axis=1");
-  rt_value *x = rt_loss_div(b, both, T);
-  rt_value *log_p = rt_loss_sub(b, x, log_z(b, name, x, o->images));
+  rt_value *batch = rt_loss_div(b, rt_loss_product(b, anchor, other.now), T);
+  rt_value *log_p = rt_loss_sub(b, rt_loss_div(b, both, T), log_z(b, name, batch, o->images));
   return rt_crd_samples(b, log_p, counts, (double)o->queue, (double)o->images);
 }
 

@@ -134,11 +134,11 @@ def mgd(p, get):
 def crd(p, get, T=0.07, images=20):
     total = 0
     for n, (s, t) in zip("ab", ((p["fs0"], p["ft0"]), (p["fs1"], p["ft1"]))):
-        v = [F.normalize(x.mean((2, 3)) @ get(f"adapter.crd.{n}.{side}.weight").T) for x, side in ((s, "student"), (t, "teacher"))]
+        v = [F.normalize(F.linear(x.mean((2, 3)), get(f"adapter.crd.{n}.{side}.weight"), get(f"adapter.crd.{n}.{side}.bias"))) for x, side in ((s, "student"), (t, "teacher"))]
         q = [F.normalize(get(f"adapter.crd.{n}.{side}.queue")) for side in ("student", "teacher")]
         for me, other in ((0, 1), (1, 0)):
             x = torch.cat([(v[0] * v[1]).sum(1, keepdim=True), v[me] @ q[other].T], 1) / T
-            P = x.exp() / (x.exp().mean().detach() * images)
+            P = x.exp() / ((v[me] @ v[other].T / T).exp().mean().detach() * images)
             m = q[other].shape[0] / images
             others = p["y"][:, None] != get("adapter.crd.classes")[None]
             total -= ((P[:, 0] / (P[:, 0] + m + 1e-7)).log().sum() + ((m / (P[:, 1:] + m + 1e-7)).log() * others).sum()) / len(s)
