@@ -50,7 +50,14 @@ static rt_value *statistic(const rt_loss_build *b, const char *name, const char 
   return rt_statistic(b->graph, rt_loss_text(b, "adapter.%s.%s.%s", b->term, name, what), b->dtype, rank, dim, init);
 }
 
-/* Maps are averaged over their places. The queue drops its oldest for this batch. */
+/* The queue drops its oldest for this batch. */
+static void enqueue(const rt_loss_build *b, rt_value *variable, rt_value *now, rt_value *queue, const crd_options *o) {
+  rt_value *next = rt_loss_op2(b, "concat", now, queue, "axis=0");
+  rt_loss_op2(b, "assign", variable,
+              rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)), NULL);
+}
+
+/* Maps are averaged over their places. */
 static side embed(const rt_loss_build *b, const rt_loss_pair *pair, int which, const crd_options *o) {
   rt_value *x = which == STUDENT ? pair->student : pair->teacher;
   const char *name = rt_loss_text(b, "%s.%s", pair->name, side_name[which]);
@@ -63,9 +70,7 @@ static side embed(const rt_loss_build *b, const rt_loss_pair *pair, int which, c
   rt_value *mean = rt_loss_op(b, "mean", x, "axes=2,3");
   rt_value *v = rt_loss_add(b, rt_loss_product(b, mean, weight), bias);
   side s = {.now = rt_loss_unit(b, v, "1"), .queue = rt_loss_unit(b, queue, "1")};
-  rt_value *next = rt_loss_op2(b, "concat", rt_loss_op(b, "detach", s.now, NULL), s.queue, "axis=0");
-  rt_loss_op2(b, "assign", queue, rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)),
-              NULL);
+  enqueue(b, queue, rt_loss_op(b, "detach", s.now, NULL), s.queue, o);
   return s;
 }
 
@@ -76,9 +81,7 @@ static rt_value *other_classes(const rt_loss_build *b, const crd_options *o) {
   rt_value *queue = rt_statistic(b->graph, rt_loss_text(b, "adapter.%s.classes", b->term), b->dtype, 1, &o->queue,
                                  (rt_init){RT_INIT_CONSTANT, -2, 0});
   rt_value *same = rt_loss_op2(b, "equal", rt_loss_op(b, "reshape", now, "shape=0,1"), queue, NULL);
-  rt_value *next = rt_loss_op2(b, "concat", now, queue, "axis=0");
-  rt_loss_op2(b, "assign", queue, rt_loss_op(b, "slice", next, rt_loss_text(b, "axis=0 end=%lld", (long long)o->queue)),
-              NULL);
+  enqueue(b, queue, now, queue, o);
   return rt_loss_sub(b, rt_loss_number(b, 1), rt_loss_cast(b, same));
 }
 

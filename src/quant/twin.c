@@ -113,7 +113,7 @@ static rt_status compare(const pair *p, const seam *s) {
   rt_result r;
   rt_status status = rt_plan_result(p->plan[1], s->out, &r);
   double most = 0;
-  bool levels = r.dtype == RT_U8;
+  bool levels = s->int8->type.dtype == RT_U8;
   if (status != RT_OK || !s->node || (!levels && !(s->node->scale > 0))) return status;
   for (int64_t i = 0; i < s->n; i++) {
     double a = levels ? (double)((const uint8_t *)s->made)[i] : (double)((const float *)s->made)[i];

@@ -6,6 +6,7 @@
 #include "train/train.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { FORWARD_BATCH = 32 };
 
@@ -30,8 +31,8 @@ static rt_status time_plan(rt_plan *plan, const int64_t image[3], int64_t batch,
 }
 
 static rt_status compile_step(rt_graph **graph, bool low, bool recompute, rt_plan **plan) {
-  const char *options =
-      recompute ? "optimizer=sgd momentum=0.9 check=true" : "optimizer=sgd momentum=0.9 check=true recompute=false";
+  char options[80];
+  snprintf(options, sizeof options, "optimizer=sgd momentum=0.9 check=true recompute=%s", recompute ? "true" : "false");
   rt_plan_options how = {.kernels = RT_KERNELS_AUTO};
   rt_status s = rt_pass_fuse(graph, NULL);
   if (s == RT_OK && low) s = rt_pass_cast(graph, NULL, RT_BF16);

@@ -65,9 +65,9 @@ static const rt_option table[] = {
     {"accumulate", RT_OPT_INT, FIELD(accumulate), "1", 1, 1 << 16, NULL,
      "a step's images go through the network in so many parts, to need less memory"},
     {"recompute", RT_OPT_BOOL, FIELD(recompute), "true", 0, 0, NULL,
-     "activations that are cheap to make are made again in the backward pass; false: a ResNet-50's step is 7 to 10 % "
-     "faster and "
-     "needs twice the memory"},
+     "cheap activations are made again in the backward pass; false: kept, which is 7 to 10 % faster for a ResNet-50 "
+     "and "
+     "takes twice the memory"},
     {"optimizer", RT_OPT_CHOICE, FIELD(optimizer), "auto", 0, 0, "auto|sgd|adamw|muon",
      "how a step is made of a gradient; auto: muon at its own learning rate, sgd at one that is given and with "
      "quantize"},
