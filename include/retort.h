@@ -517,7 +517,9 @@ typedef struct rt_data_info {
  *   test        the same for sets without a test part of their own (0.1; 1: all is test)
  *   subset      so many training images, evenly over the classes (0: all)
  *   split_seed  which images those are (0)
- * and some take options of their own. Reads all of it into memory, but folders of images larger than their `memory`; sets that are
+ * and some take options of their own; MNIST and CIFAR
+ *   size        height and width that all images are scaled to, bilinearly, as in "24" or "24,16" (0: as they are)
+ * Reads all of it into memory, but folders of images larger than their `memory`; sets that are
  * open at a time over the same unchanged files (not folders) share their images. */
 RT_API rt_status rt_data_open(const char *text, const char *options, rt_data **out);
 RT_API void rt_data_free(rt_data *data);                              /* after every loader over it */

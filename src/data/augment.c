@@ -146,17 +146,9 @@ static rt_box box_of(const dice *d, double least, int64_t height, int64_t width)
   return box;
 }
 
-static rt_status from_planes(const rt_data *d, const uint8_t *planes, rt_image *out) {
-  rt_status s = rt_image_new(d->height, d->width, d->channels, out);
-  int64_t n = d->height * d->width;
-  for (int64_t c = 0; s == RT_OK && c < d->channels; c++)
-    for (int64_t i = 0; i < n; i++) out->pixel[i * d->channels + c] = planes[c * n + i];
-  return s;
-}
-
 static rt_status resized(const rt_augment *a, const rt_data *d, const dice *draws, int64_t id, uint8_t *planes) {
   rt_image image, part;
-  rt_status s = d->row->read ? d->row->read(d, id, &image) : from_planes(d, d->pixel + id * rt_data_pixels(d), &image);
+  rt_status s = d->row->read ? d->row->read(d, id, &image) : rt_image_of_sample(d, id, &image);
   if (s != RT_OK) return s;
   rt_box box = box_of(draws, a->resized_crop, image.height, image.width);
   s = rt_image_resize_box(&image, box, d->height, d->width, d->filter, &part);

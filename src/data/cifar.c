@@ -14,11 +14,7 @@
 
 enum { SIDE = 32, PIXELS = 3 * SIDE * SIDE, MOST_RECORDS = 1 << 20 };
 
-typedef struct options {
-  rt_data_common common;
-} options;
-
-static const rt_option table[] = {RT_DATA_OPTIONS(options), {0}};
+static const rt_option table[] = {RT_DATA_OPTIONS(rt_data_pictures), RT_DATA_SIZE_OPTION, {0}};
 
 typedef struct variant {
   int64_t labels, classes; /* bytes before the pixels, the last of which is the class */
@@ -162,12 +158,13 @@ static rt_status fill(rt_data *data, const variant *v, const file *files) {
 }
 
 static rt_status open(rt_data *data, const void *opts) {
-  (void)opts;
+  const rt_data_pictures *o = opts;
   const variant *v = data->row->variant;
   file files[8] = {0};
   rt_status s = RT_OK;
   for (int i = 0; i < v->files && s == RT_OK; i++) s = read_file(data, v, data->row->file[i].name, &files[i]);
   if (s == RT_OK) s = fill(data, v, files);
+  if (s == RT_OK) s = rt_data_scale(data, o->size);
   for (int i = 0; i < v->files; i++) rt_free(files[i].bytes);
   return s;
 }
@@ -192,7 +189,7 @@ const rt_data_row rt_data_row_cifar10 = {
     .file = files_10,
     .files = 6,
     .options = table,
-    .options_size = sizeof(options),
+    .options_size = sizeof(rt_data_pictures),
     .variant = &variant_10,
     .augment = "crop=4 flip",
     .open = open,
@@ -205,7 +202,7 @@ const rt_data_row rt_data_row_cifar100 = {
     .file = files_100,
     .files = 2,
     .options = table,
-    .options_size = sizeof(options),
+    .options_size = sizeof(rt_data_pictures),
     .variant = &variant_100,
     .augment = "crop=4 flip",
     .open = open,

@@ -60,6 +60,18 @@ typedef struct rt_data_common {
     "split_seed", RT_OPT_INT, offsetof(type, common.split_seed), "0", 0, 9e18, NULL, "which images those are" \
   }
 
+/* … and every kind that holds small pictures in memory. */
+typedef struct rt_data_pictures {
+  rt_data_common common;
+  int64_t size[2];
+} rt_data_pictures;
+
+#define RT_DATA_SIZE_OPTION \
+  { \
+    "size", RT_OPT_PAIR, offsetof(rt_data_pictures, size), "0", 0, 4096, NULL, \
+        "height and width that images are scaled to; 0: as they are" \
+  }
+
 struct rt_data_row {
   const char *name, *summary;
   bool needs_path;
@@ -91,6 +103,8 @@ int64_t rt_data_pixels(const rt_data *data); /* values of one image */
 /* Memory for the labels of given[] samples, and for their values. */
 rt_status rt_data_reserve_labels(rt_data *data);
 rt_status rt_data_reserve(rt_data *data);
+/* Pixels in memory, scaled to height and width; 0 is what they have. */
+rt_status rt_data_scale(rt_data *data, const int64_t size[2]);
 /* Classes without names are called by their numbers. */
 rt_status rt_data_number_classes(rt_data *data);
 

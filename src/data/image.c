@@ -153,6 +153,41 @@ rt_status rt_image_input(const rt_image *image, int64_t shorter, const char *fil
   return RT_OK;
 }
 
+rt_status rt_image_of_sample(const rt_data *data, int64_t id, rt_image *out) {
+  rt_status s = rt_image_new(data->height, data->width, data->channels, out);
+  int64_t n = data->height * data->width;
+  const uint8_t *planes = data->pixel + id * rt_data_pixels(data);
+  for (int64_t c = 0; s == RT_OK && c < data->channels; c++)
+    for (int64_t i = 0; i < n; i++) out->pixel[i * data->channels + c] = planes[c * n + i];
+  return s;
+}
+
+static rt_status scale_sample(const rt_data *data, int64_t id, int64_t height, int64_t width, uint8_t *planes) {
+  rt_image image, scaled = {0};
+  rt_status s = rt_image_of_sample(data, id, &image);
+  if (s == RT_OK)
+    s = rt_image_resize_box(&image, (rt_box){0, 0, data->height, data->width}, height, width, data->filter, &scaled);
+  if (s == RT_OK) rt_image_to_planes(&scaled, planes);
+  rt_image_release(&image);
+  rt_image_release(&scaled);
+  return s;
+}
+
+rt_status rt_data_scale(rt_data *data, const int64_t size[2]) {
+  int64_t height = size[0] ? size[0] : data->height, width = size[1] ? size[1] : data->width;
+  if (height == data->height && width == data->width) return RT_OK;
+  size_t n = (size_t)rt_data_samples(data), each = (size_t)(data->channels * height * width);
+  uint8_t *scaled = rt_alloc_large(n * each);
+  rt_status s = scaled ? RT_OK : RT_E_MEMORY;
+  for (size_t i = 0; s == RT_OK && i < n; i++) s = scale_sample(data, (int64_t)i, height, width, scaled + i * each);
+  rt_free(s == RT_OK ? data->pixel : scaled);
+  if (s != RT_OK) return s;
+  data->pixel = scaled;
+  data->height = height;
+  data->width = width;
+  return RT_OK;
+}
+
 rt_status rt_image_sample(const rt_data *data, int64_t id, uint8_t *planes) {
   rt_image image, fitted;
   rt_status s = data->row->read(data, id, &image);

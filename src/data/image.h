@@ -47,6 +47,9 @@ void rt_image_to_planes(const rt_image *image, uint8_t *planes);
  * precision, as PyTorch computes it. */
 void rt_normal_table(float mean, float deviation, float table[256]);
 
+/* Sample `id` of a set that holds pixels in memory. */
+rt_status rt_image_of_sample(const rt_data *data, int64_t id, rt_image *out);
+
 /* The sample of a set whose images are read one by one, as it is evaluated: planes of the set's shape. */
 rt_status rt_image_sample(const rt_data *data, int64_t id, uint8_t *planes);
 

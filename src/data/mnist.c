@@ -5,11 +5,7 @@
 
 #include <string.h>
 
-typedef struct options {
-  rt_data_common common;
-} options;
-
-static const rt_option table[] = {RT_DATA_OPTIONS(options), {0}};
+static const rt_option table[] = {RT_DATA_OPTIONS(rt_data_pictures), RT_DATA_SIZE_OPTION, {0}};
 
 enum { CLASSES = 10, MOST_BYTES = 1 << 30 };
 
@@ -73,12 +69,13 @@ static rt_status fill(rt_data *data, const file *files) {
 }
 
 static rt_status open(rt_data *data, const void *opts) {
-  (void)opts;
+  const rt_data_pictures *o = opts;
   file files[4] = {0};
   rt_status s = read_files(data, files);
   if (s == RT_OK) s = check(&files[0], &files[1], &files[0].idx);
   if (s == RT_OK) s = check(&files[2], &files[3], &files[0].idx);
   if (s == RT_OK) s = fill(data, files);
+  if (s == RT_OK) s = rt_data_scale(data, o->size);
   for (int i = 0; i < 4; i++) rt_free(files[i].bytes);
   return s;
 }
@@ -118,7 +115,7 @@ const rt_data_row rt_data_row_fashion_mnist = {
     .file = fashion_files,
     .files = 4,
     .options = table,
-    .options_size = sizeof(options),
+    .options_size = sizeof(rt_data_pictures),
     .variant = fashion_classes,
     .augment = "crop=2 flip",
     .open = open,
@@ -130,7 +127,7 @@ const rt_data_row rt_data_row_mnist = {
     .file = digit_files,
     .files = 4,
     .options = table,
-    .options_size = sizeof(options),
+    .options_size = sizeof(rt_data_pictures),
     .augment = "crop=2",
     .open = open,
 };

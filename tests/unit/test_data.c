@@ -282,6 +282,30 @@ static void shared(void **state) {
   assert_int_equal(rt_alloc_count().live, live);
 }
 
+/* ---- pictures in memory, scaled ---- */
+
+static void scaled(void **state) {
+  enum { N = 5, SIDE = 9, HEIGHT = 4, WIDTH = 6 };
+  static uint8_t pixels[N * SIDE * SIDE];
+  char text[128];
+  for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 37 % 251);
+  data_dir_make();
+  snprintf(text, sizeof text, "mnist:%s", data_dir_path(""));
+  data_dir_mnist(pixels, N, SIDE, SIDE);
+  rt_data *as_it_is = open_data(text, "validation=0 size=0"), *small = open_data(text, "validation=0 size=4,6");
+  assert_true(as_it_is->height == SIDE && small->height == HEIGHT && small->width == WIDTH);
+  assert_memory_equal(as_it_is->pixel, pixels, sizeof pixels);
+  for (int64_t i = 0; i < N; i++) {
+    rt_image image = {SIDE, SIDE, 1, pixels + i * SIDE * SIDE}, expected;
+    assert_int_equal(rt_image_resize(&image, HEIGHT, WIDTH, "bilinear", &expected), RT_OK);
+    assert_memory_equal(small->pixel + i * HEIGHT * WIDTH, expected.pixel, HEIGHT * WIDTH);
+    rt_image_release(&expected);
+  }
+  rt_data_free(as_it_is);
+  rt_data_free(small);
+  data_dir_remove();
+}
+
 /* ---- what goes wrong ---- */
 
 static void refusals(void **state) {
@@ -373,6 +397,7 @@ static void failing_memory(void **state) {
   int beside = fail_everywhere(text, NULL);
   assert_true(beside > 20 && beside < alone);
   rt_data_free(other);
+  assert_true(fail_everywhere(text, "size=2") > alone + 2 * 20);
   data_dir_remove();
 }
 
@@ -381,7 +406,7 @@ int main(void) {
                                      cmocka_unit_test(statistics),    cmocka_unit_test(same_whoever_prepares),
                                      cmocka_unit_test(orders),        cmocka_unit_test(drop_last),
                                      cmocka_unit_test(held_batch),    cmocka_unit_test(refusals),
-                                     cmocka_unit_test(shared),        cmocka_unit_test(vanished_file),
-                                     cmocka_unit_test(failing_memory)};
+                                     cmocka_unit_test(shared),        cmocka_unit_test(scaled),
+                                     cmocka_unit_test(vanished_file), cmocka_unit_test(failing_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
