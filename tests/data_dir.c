@@ -1,6 +1,7 @@
 #include "data_dir.h"
 
-#include <ftw.h>
+#include "directory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,7 @@ const char *data_dir_make(void) {
   return root;
 }
 
-static int remove_one(const char *path, const struct stat *s, int type, struct FTW *walk) {
-  (void)s, (void)type, (void)walk;
-  return remove(path);
-}
-
-void data_dir_remove(void) { nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+void data_dir_remove(void) { directory_remove(root); }
 
 const char *data_dir_path(const char *name) {
   static char paths[4][512];

@@ -1,6 +1,7 @@
 /* Event files, read back by their definition: framing, checksums, and the fields of the messages. With RETORT_KEEP_EVENTS
  * naming a directory the same events stay there, for TensorBoard's own reader. */
 #include "base/alloc.h"
+#include "directory.h"
 #include "train/events.h"
 
 #include <setjmp.h>
@@ -27,11 +28,7 @@ static int begin(void **state) {
   return directory != made || mkdtemp(made) ? 0 : -1;
 }
 
-static int end(void **state) {
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", made);
-  return directory != made ? 0 : system(command);
-}
+static int end(void **state) { return directory != made ? 0 : directory_remove(made); }
 
 static void ok(rt_status s) {
   if (s != RT_OK) fail_msg("%s", rt_error());

@@ -2,6 +2,7 @@
  * full, and memory that runs out anywhere. */
 #include "base/alloc.h"
 #include "base/file.h"
+#include "directory.h"
 #include "format/format.h"
 #include "format/pickle.h"
 
@@ -40,11 +41,7 @@ static int entries(void) {
 
 static int make_directory(void **state) { return mkdtemp(directory) ? 0 : -1; }
 
-static int remove_directory(void **state) {
-  char command[160];
-  snprintf(command, sizeof command, "rm -rf %s", directory);
-  return system(command);
-}
+static int remove_directory(void **state) { return directory_remove(directory); }
 
 #define OK(call) \
   do { \

@@ -2,6 +2,7 @@
  * network says, or the twin in float of what was trained, and what the loops of the reference say. Statically and dynamically,
  * half of the times weights are as bad for sums of 16 bits as can be: each is one of its filter's two extremes, and in every other
  * filter all have one sign. */
+#include "directory.h"
 #include "model/model.h"
 #include "train/network.h"
 #include "train/train.h"
@@ -149,12 +150,6 @@ static void logits_of_twin(float out[IMAGES * CLASSES]) {
   rt_network_free(of);
 }
 
-static void remove_directory(const char *path) {
-  char command[80];
-  snprintf(command, sizeof command, "rm -rf %s", path);
-  assert_int_equal(system(command), 0);
-}
-
 /* Trained in float for 20 steps: running statistics are on their way to what they will be. */
 static void pretrain(const char *model) {
   char text[80];
@@ -165,8 +160,8 @@ static void pretrain(const char *model) {
                               {"precision", "fp32"}, {"epochs", "1"},
                               {"lr", "1e-3"},        {"batch", "4"}};
   snprintf(text, sizeof text, "%s:%s", model, options_of(model));
-  remove_directory(pretraining);
-  remove_directory(training);
+  directory_remove(pretraining);
+  directory_remove(training);
   OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
 }
 
@@ -227,7 +222,7 @@ int main(void) {
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(floating);
   unlink(int8);
-  remove_directory(pretraining);
-  remove_directory(training);
+  directory_remove(pretraining);
+  directory_remove(training);
   return failed;
 }

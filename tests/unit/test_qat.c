@@ -2,6 +2,7 @@
  * for every model of the table, and layer by layer the same levels, to one step; and gradients of the size that they have without rounding. */
 #include "base/alloc.h"
 #include "cases.h"
+#include "directory.h"
 #include "pass/pass.h"
 #include "train/network.h"
 
@@ -339,19 +340,13 @@ static void layers_agree_to_one_step(void **state) {
 
 static char first[] = "/tmp/retort-first-XXXXXX", second[] = "/tmp/retort-second-XXXXXX";
 
-static void remove_directory(const char *path) {
-  char command[80];
-  snprintf(command, sizeof command, "rm -rf %s", path);
-  assert_int_equal(system(command), 0);
-}
-
 static void train(const char *model, const char *init, const char *quantize, const char *data, const char *out) {
   rt_train_report report;
   const rt_pair settings[] = {{"model", model},      {"init", init},      {"quantize", quantize}, {"out", out},
                               {"data", "synthetic"}, {"validation", "0"}, {"data_options", data}, {"augment", "none"},
                               {"precision", "fp32"}, {"epochs", "1"},     {"lr", "1e-3"},         {"batch", "4"},
                               {"log_steps", "1"},    {"threads", "1"}};
-  remove_directory(out);
+  directory_remove(out);
   OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
 }
 
@@ -393,7 +388,7 @@ int main(void) {
   assert_non_null(mkdtemp(first));
   assert_non_null(mkdtemp(second));
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  remove_directory(first);
-  remove_directory(second);
+  directory_remove(first);
+  directory_remove(second);
   return failed;
 }

@@ -1,0 +1,11 @@
+#include "directory.h"
+
+#include <ftw.h>
+#include <stdio.h>
+
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *walk) {
+  (void)s, (void)type, (void)walk;
+  return remove(path);
+}
+
+int directory_remove(const char *path) { return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
