@@ -124,6 +124,8 @@ Chart.defaults.animation = false;
 Chart.defaults.maintainAspectRatio = false;
 Chart.defaults.plugins.legend.labels.boxWidth = 10;
 Chart.defaults.plugins.legend.labels.boxHeight = 10;
+const labelsOf = Chart.defaults.plugins.legend.labels.generateLabels;
+Chart.defaults.plugins.legend.labels.generateLabels = chart => labelsOf(chart).map(l => ({...l, lineDash: []}));
 
 /* Vertical lines from low to high of points that have them. */
 const errorBars = {id: "errorBars", afterDatasetsDraw(chart) {
@@ -153,6 +155,7 @@ const errorBars = {id: "errorBars", afterDatasetsDraw(chart) {
 Chart.register(errorBars);
 
 const axis = (text, more = {}) => ({title: {display: true, text, color: soft}, grid: {color: line}, ...more});
+const logarithmic = values => ({type: "logarithmic", min: Math.min(...values) / 1.15, max: Math.max(...values) * 1.15});
 const drawn = [];
 function chart(title, config, note) {
   const canvas = make("canvas", {role: "img", ariaLabel: title});
@@ -221,7 +224,7 @@ function layOut(s, points, varies) {
     if (!groups.has(line)) groups.set(line, []);
     groups.get(line).push(p);
   }
-  const scale = numbers ? {type: log ? "logarithmic" : "linear", ticks: {callback: v => values.map(Number).includes(v) ? v : ""},
+  const scale = numbers ? {...(log ? logarithmic(values.map(Number)) : {type: "linear"}), ticks: {callback: v => values.map(Number).includes(v) ? v : ""},
     afterBuildTicks: a => { a.ticks = values.map(v => ({value: Number(v)})); }} : {type: "category", labels: values, offset: true};
   return {key, values, numbers, scale, groups, lineOf, xOf: p => !key ? p.stage : numbers ? Number(p.variables[key]) : p.variables[key],
     runs: stages.filter(r => r.sweep === s.stage && r.part && r.metrics && r.variables)};
@@ -249,7 +252,7 @@ function entropyCard(s) {
   const taught = teachersOf(s).map(name => stages.find(r => r.stage === name)).filter(r => r && r.result && r.result.test.entropy).slice(0, 8);
   return taught.length ? chart(`${s.stage}: entropy of the soft targets`, {type: "line", data: {datasets: taught.map((r, i) => series(r.stage,
     Object.entries(r.result.test.entropy).map(([t, h]) => ({x: Number(t), y: h})).sort((a, b) => a.x - b.x), colours[i % colours.length]))},
-    options: {scales: {x: axis("temperature", {type: "logarithmic"}), y: axis("nats, mean over the test images")}}}) : null;
+    options: {scales: {x: axis("temperature", logarithmic(taught.flatMap(r => Object.keys(r.result.test.entropy).map(Number)))), y: axis("nats, mean over the test images")}}}) : null;
 }
 
 /* Means over the seeds of what lines of epochs say. */
