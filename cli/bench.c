@@ -14,7 +14,8 @@
 
 static const char *step_text = "train", *model_text, *options_text, *batch_text, *data_text, *data_options,
                   *input_text = "3x32x32", *precision_text, *kernels_text = "auto", *teacher_text, *teacher_options,
-                  *teacher_file, *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4";
+                  *teacher_file, *loss_text = "cross_entropy:weight=0.1 kd:weight=0.9,temperature=4",
+                  *optimizer_text = "sgd";
 static int64_t batch = 128, threads;
 static double seconds = 10;
 static bool as_json, per_layer, cached;
@@ -33,6 +34,8 @@ static const flag flags[] = {
     {"cached", FLAG_BOOL, &cached, NULL, "with --teacher: its outputs are there already, as from --cache-teacher"},
     {"loss", FLAG_TEXT, &loss_text, "TERMS",
      "of --step distill (\"cross_entropy:weight=0.1 kd:weight=0.9,temperature=4\")"},
+    {"optimizer", FLAG_TEXT, &optimizer_text, "TEXT",
+     "of a training step, with options of its own, as in \"muon muon_steps=3\" (sgd)"},
     {"batch", FLAG_TEXT, &batch_text, "N", "images a step (128); with files several, as in 1,64 (1)"},
     {"precision", FLAG_TEXT, &precision_text, "auto|fp32|bf16|int8",
      "auto: bf16 where the CPU has it (auto; of files fp32); int8: of --step infer, quantized on made-up images"},
@@ -156,14 +159,14 @@ static rt_status open_teacher(bool bf16, rt_kernels kernels, const int64_t *inpu
 
 static int open_step(network *net, bool training, precision in, rt_kernels kernels, const int64_t *input, int rank) {
   rt_plan_options plan = {.profile = per_layer, .kernels = kernels};
-  distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text, 0};
+  distill_step step = {model_text, options_text, teacher_text, teacher_options, loss_text, optimizer_text, 0};
   bool taught = teacher_text || teacher_file;
   if (in == INT8) return bench_int8_open(net, model_text, options_text, input, rank, &plan);
   rt_status s = teacher_file ? open_teacher(in == BF16, kernels, input, &step) : RT_OK;
   if (s == RT_OK && taught) s = distill_step_open(net, &step, input, rank, in == BF16, &plan);
   if (s == RT_OK && !taught)
-    s = network_open(net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER, in == BF16,
-                     &plan);
+    s = network_open(net, model_text, options_text, input, rank, training ? PURPOSE_TRAIN : PURPOSE_INFER,
+                     optimizer_text, in == BF16, &plan);
   return s == RT_OK ? EXIT_DONE : complain(s);
 }
 

@@ -34,7 +34,7 @@ static rt_status write_floating(const files *f, const char *model, const char *o
                                 const char *shape) {
   network net;
   const rt_pair metadata[] = {{"model", model}, {"options", options ? options : ""}, {"input", shape}};
-  rt_status s = network_open(&net, model, options, input, 3, PURPOSE_INSPECT, false, NULL);
+  rt_status s = network_open(&net, model, options, input, 3, PURPOSE_INSPECT, NULL, false, NULL);
   if (s != RT_OK) return s;
   s = rt_store_init(net.store, 1);
   if (s == RT_OK) s = rt_store_save(net.store, f->floating, RT_MODEL, metadata, 3);

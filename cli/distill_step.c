@@ -36,13 +36,13 @@ static rt_status build(network *net, const distill_step *step, const int64_t *in
   return rt_graph_status(g);
 }
 
-static rt_status compile(network *net, bool bf16) {
+static rt_status compile(network *net, const char *optimizer, bool bf16) {
   rt_graph **g = &net->graph;
   rt_status s = rt_pass_eval(g, "teacher.");
   if (s == RT_OK) s = rt_pass_fold_batch_norm(g, "teacher.");
   if (s == RT_OK) s = rt_pass_fuse(g, NULL);
   if (s == RT_OK && bf16) s = rt_pass_cast(g, NULL, RT_BF16);
-  if (s == RT_OK) s = rt_pass_train(g, "loss", "optimizer=sgd weight_decay=5e-4");
+  if (s == RT_OK) s = network_train(g, optimizer);
   if (s == RT_OK) s = rt_pass_layout(g);
   return s == RT_OK ? rt_pass_prune(g) : s;
 }
@@ -51,7 +51,7 @@ rt_status distill_step_open(network *net, const distill_step *step, const int64_
                             const rt_plan_options *plan) {
   *net = (network){0};
   rt_status s = build(net, step, input, rank);
-  if (s == RT_OK) s = compile(net, bf16);
+  if (s == RT_OK) s = compile(net, step->optimizer, bf16);
   if (s == RT_OK) s = rt_plan_new(net->graph, plan, &net->plan);
   if (s != RT_OK) network_close(net);
   return s;

@@ -7,7 +7,8 @@
 typedef struct distill_step {
   const char *student, *student_options, *teacher, *teacher_options;
   const char *loss; /* terms with spaces between them */
-  int64_t fed;      /* classes of a teacher that runs on its own and is fed as "teacher"; 0: it is in the graph */
+  const char *optimizer;
+  int64_t fed; /* classes of a teacher that runs on its own and is fed as "teacher"; 0: it is in the graph */
 } distill_step;
 
 /* `input` is a shape without the batch. On failure the network is empty and the sentence is set. */

@@ -132,7 +132,7 @@ static int draw(const network *net) {
 static rt_status open_model(network *net, const char *model, const char *options, const int64_t *shape, int rank) {
   rt_plan_options plan = {.kernels = RT_KERNELS_REFERENCE};
   int64_t dim[8] = {1};
-  rt_status s = network_open(net, model, options, shape, rank, PURPOSE_INSPECT, false, &plan);
+  rt_status s = network_open(net, model, options, shape, rank, PURPOSE_INSPECT, NULL, false, &plan);
   if (s != RT_OK) return s;
   for (int i = 0; i < net->rank; i++) dim[i + 1] = net->input[i];
   rt_feed feed = {.name = "x", .rank = net->rank + 1, .dim = dim};

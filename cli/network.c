@@ -51,8 +51,14 @@ static rt_status build(network *net, const char *model, const char *options, pur
   return rt_graph_status(g);
 }
 
+rt_status network_train(rt_graph **graph, const char *optimizer) {
+  char text[1024];
+  snprintf(text, sizeof text, "weight_decay=5e-4 optimizer=%s", optimizer);
+  return rt_pass_train(graph, "loss", text);
+}
+
 /* The passes in the order that works: see src/pass/pass.h. */
-static rt_status compile(network *net, purpose why, bool bf16) {
+static rt_status compile(network *net, purpose why, const char *optimizer, bool bf16) {
   rt_graph **g = &net->graph;
   rt_status s = RT_OK;
   if (why != PURPOSE_TRAIN) s = rt_pass_eval(g, NULL);
@@ -60,18 +66,18 @@ static rt_status compile(network *net, purpose why, bool bf16) {
   if (s == RT_OK && why == PURPOSE_INFER) s = rt_pass_fold_batch_norm(g, NULL);
   if (s == RT_OK) s = rt_pass_fuse(g, NULL);
   if (s == RT_OK && bf16) s = rt_pass_cast(g, NULL, RT_BF16);
-  if (s == RT_OK && why == PURPOSE_TRAIN) s = rt_pass_train(g, "loss", "optimizer=sgd weight_decay=5e-4");
+  if (s == RT_OK && why == PURPOSE_TRAIN) s = network_train(g, optimizer);
   if (s == RT_OK) s = rt_pass_layout(g);
   if (s == RT_OK) s = rt_pass_prune(g);
   return s;
 }
 
 rt_status network_open(network *net, const char *model, const char *options, const int64_t *input, int rank,
-                       purpose why, bool bf16, const rt_plan_options *plan) {
+                       purpose why, const char *optimizer, bool bf16, const rt_plan_options *plan) {
   *net = (network){.rank = rank < 7 ? rank : 7};
   for (int i = 0; i < net->rank; i++) net->input[i] = input[i];
   rt_status s = build(net, model, options, why);
-  if (s == RT_OK) s = compile(net, why, bf16);
+  if (s == RT_OK) s = compile(net, why, optimizer, bf16);
   if (s == RT_OK) s = rt_plan_new(net->graph, plan, &net->plan);
   if (s != RT_OK) network_close(net);
   return s;

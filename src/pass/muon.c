@@ -3,12 +3,18 @@
  * A filter O×I×H×W is the matrix O×(I·H·W). With `normalize` w is instead brought to norm sqrt(O) before each step, as the
  * CIFAR speed records do. orthogonal(u) moves all singular values near 1 by `muon_steps` steps of an odd quintic polynomial:
  *   x = u/‖u‖,   x ← a x + (b G + c G²) x,   G = x xᵀ
- * written for wide matrices; for tall ones from the other side. The products are in bf16 where the network is. */
+ * written for wide matrices; for tall ones from the other side. The products are in bf16 where the network is.
+ *
+ * Polynomials of G commute, so for long matrices all but the first and the last product are on their short side: with R = 1,
+ *   P = a + b G + c G²,   R ← P R,   G ← P P G,   and in the end x ← R x
+ * These are in f32: what rounding adds to G grows twelvefold a step. */
 #include "pass/train.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const double A = 3.4445, B = -4.7750, C = 2.0315;
+enum { LONG = 4, MOST_STEPS = 5 }; /* sides' ratio above which that is less work; with more steps its rounding shows */
 
 typedef struct muon {
   rt_training *t;
@@ -33,11 +39,24 @@ static rt_value *reshape(rt_graph *g, const char *name, rt_value *v, int rank, c
   return rt_emit(g, RT_OP(reshape), name, &attr, 1, v);
 }
 
-/* gain · orthogonal(u), u rows×columns */
-static rt_value *orthogonal(const rt_training *t, const char *name, rt_value *u, bool tall, double gain) {
+/* The n×n identity, one in a graph: the first n² of the numbers 1 0 … 0 (n of them), n times over. */
+static rt_value *identity(rt_graph *g, rt_dim n) {
+  char name[48];
+  snprintf(name, sizeof name, "identity.%lld", (long long)n);
+  rt_value *v = rt_find(g, name);
+  if (v) return v;
+  rt_reshape_attr column = {.shape = {.n = 2, .v = {n, 1}}};
+  rt_pad_attr zeros = {.pads = {.n = 4, .v = {0, 0, 0, n}}};
+  rt_slice_attr head = {.end = n * n, .step = 1};
+  v = rt_emit(g, RT_OP(expand), NULL, &column, 1, rt_scalar(g, 1));
+  v = reshape(g, NULL, rt_emit(g, RT_OP(pad), NULL, &zeros, 1, v), 1, (rt_dim[]){n * (n + 1)});
+  return reshape(g, name, rt_emit(g, RT_OP(slice), NULL, &head, 1, v), 2, (rt_dim[]){n, n});
+}
+
+/* gain · p(…p(x)): each step with x. */
+static rt_value *by_steps(const rt_training *t, const char *name, rt_value *x, bool tall, double gain) {
   rt_graph *g = t->graph;
-  rt_value *norm = rt_emit(g, RT_OP(global_norm), name, NULL, 1, u), *one = rt_scalar(g, 1);
-  rt_value *x = rt_mul(g, u, rt_div(g, one, rt_add(g, norm, rt_scalar(g, 1e-7))));
+  rt_value *one = rt_scalar(g, 1);
   for (int64_t i = 0; i < t->options->muon_steps; i++) {
     double last = i == t->options->muon_steps - 1 ? gain : 1;
     rt_value *low = factor(t, x), *gram = product(g, name, low, tall, low, !tall), *low_gram = factor(t, gram);
@@ -47,6 +66,37 @@ static rt_value *orthogonal(const rt_training *t, const char *name, rt_value *u,
     x = rt_train_blend(g, name, rt_scalar(g, A * last), x, one, bent);
   }
   return x;
+}
+
+/* The same with G alone. */
+static rt_value *by_gram(const rt_training *t, const char *name, rt_value *x, rt_dim side, bool tall, double gain) {
+  rt_graph *g = t->graph;
+  rt_value *low = factor(t, x), *gram = product(g, name, low, tall, low, !tall), *all = NULL, *one = rt_scalar(g, 1);
+  rt_value *eye = identity(g, side);
+  for (int64_t i = 0; i < t->options->muon_steps; i++) {
+    bool is_last = i == t->options->muon_steps - 1;
+    double last = is_last ? gain : 1;
+    rt_value *square = product(g, name, gram, false, gram, false);
+    rt_value *bent = rt_train_blend(g, name, rt_scalar(g, B * last), gram, rt_scalar(g, C * last), square);
+    rt_value *poly = rt_train_blend(g, name, one, bent, rt_scalar(g, A * last), eye);
+    all = all ? product(g, name, poly, false, all, false) : poly;
+    if (!is_last) gram = product(g, name, poly, false, product(g, name, poly, false, gram, false), false);
+  }
+  all = factor(t, all);
+  return tall ? product(g, name, low, false, all, false) : product(g, name, all, false, low, false);
+}
+
+/* sqrt(max(1, rows/columns)) · orthogonal(u), u rows×columns */
+static rt_value *orthogonal(const rt_training *t, const char *name, rt_value *u, rt_dim rows, rt_dim columns) {
+  rt_graph *g = t->graph;
+  double gain = sqrt(fmax(1, (double)rows / (double)columns));
+  rt_value *norm = rt_emit(g, RT_OP(global_norm), name, NULL, 1, u), *one = rt_scalar(g, 1);
+  rt_value *x = rt_mul(g, u, rt_div(g, one, rt_add(g, norm, rt_scalar(g, 1e-7))));
+  bool tall = rows > columns;
+  rt_dim side = tall ? columns : rows;
+  if (rows + columns > (LONG + 1) * side && t->options->muon_steps <= MOST_STEPS)
+    return by_gram(t, name, x, side, tall, gain);
+  return by_steps(t, name, x, tall, gain);
 }
 
 /* Factor that brings w to norm sqrt(rows), 1 for a step that isn't applied. */
@@ -66,8 +116,7 @@ static void update(const muon *m, rt_trained *p) {
   rt_value *now = rt_train_blend(g, name, m->momentum, old, m->scale, p->gradient);
   rt_value *u = rt_train_blend(g, name, m->ahead, now, m->fresh, p->gradient);
   rt_train_assign(g, old, now);
-  double gain = sqrt(fmax(1, (double)rows / (double)columns));
-  u = orthogonal(t, name, reshape(g, name, u, 2, (rt_dim[]){rows, columns}), rows > columns, gain);
+  u = orthogonal(t, name, reshape(g, name, u, 2, (rt_dim[]){rows, columns}), rows, columns);
   u = reshape(g, name, u, w->type.rank, w->type.dim);
   rt_value *keep = t->options->normalize ? to_norm(t, name, w, (double)rows) : m->keep;
   p->now = rt_train_blend(g, name, keep, w, m->rate, u);

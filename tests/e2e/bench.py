@@ -59,6 +59,13 @@ def main(work):
     refuses(2, "is for --step infer", "bench", "--precision", "int8")
     refuses(2, "an image is CxHxW", "bench", "--step", "infer", "--precision", "int8", "--input", "8x8")
 
+    # Muon's products are part of its step.
+    for optimizer, products in (("sgd", False), ("muon muon_steps=2", True)):
+        done = run("bench", "--model", "resnet8:width=4", "--optimizer", optimizer, "--batch", 2, "--seconds", 0, "--threads", 1, "--per-layer")
+        of_filters = [line for line in done.stderr.splitlines() if "conv" in line and "matmul" in line]
+        check(done.returncode == 0 and bool(of_filters) == products, f"bench --optimizer {optimizer}: {done.stderr}")
+    refuses(2, "expected one of sgd|adamw|muon", "bench", "--optimizer", "mouon")
+
     # A step that learns from a teacher of a file, in int8 too.
     int8 = work / "int8.pth"
     done = run("quantize", large, *DATA, "--images", 30, "--out", int8)

@@ -31,8 +31,8 @@ class Network(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
         self.conv2, self.bn2 = nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12)
-        self.conv3, self.bn3 = nn.Conv2d(12, 40, 1, bias=False), nn.BatchNorm2d(40)
-        self.fc = nn.Linear(40, 5)
+        self.conv3, self.bn3 = nn.Conv2d(12, 60, 1, bias=False), nn.BatchNorm2d(60)
+        self.fc = nn.Linear(60, 5)
 
     def forward(self, x):
         for i in (1, 2, 3):
@@ -244,6 +244,8 @@ def main():
     compare("muon, three steps, from the first layer on", base + "optimizer=muon momentum=0.7 muon_momentum=0.8 muon_steps=3 "
             "muon_first=true weight_decay=0.1 rest_lr=0.5", optimizer="muon", rest="sgd", rest_lr=0.5, decay=0.1, muon_steps=3,
             muon_first=True)
+    compare("muon, six steps: each with the whole matrix", base + "optimizer=muon momentum=0.7 muon_momentum=0.8 muon_steps=6 "
+            "weight_decay=0.1 rest_lr=0.5", optimizer="muon", rest="sgd", rest_lr=0.5, decay=0.1, muon_steps=6)
     print("averages")
     evaluation_over_averages(start, store)
     print("schedules")
