@@ -1,5 +1,6 @@
 #include "directory.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 
@@ -8,4 +9,7 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
   return remove(path);
 }
 
-int directory_remove(const char *path) { return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+int directory_remove(const char *path) {
+  int failed = nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  return failed && errno != ENOENT ? -1 : 0;
+}

@@ -1,4 +1,4 @@
-/* A directory of a test's, removed with everything in it: 0, or -1. */
+/* A directory of a test's, removed with everything in it: 0, also where there is none, or -1. */
 #ifndef RT_TESTS_DIRECTORY_H
 #define RT_TESTS_DIRECTORY_H
 

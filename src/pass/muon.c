@@ -42,7 +42,7 @@ static rt_value *reshape(rt_graph *g, const char *name, rt_value *v, int rank, c
 /* The n×n identity, one in a graph: the first n² of the numbers 1 0 … 0 (n of them), n times over. */
 static rt_value *identity(rt_graph *g, rt_dim n) {
   char name[48];
-  snprintf(name, sizeof name, "identity.%lld", (long long)n);
+  snprintf(name, sizeof name, "muon.identity.%lld", (long long)n);
   rt_value *v = rt_find(g, name);
   if (v) return v;
   rt_reshape_attr column = {.shape = {.n = 2, .v = {n, 1}}};

@@ -160,8 +160,8 @@ static void pretrain(const char *model) {
                               {"precision", "fp32"}, {"epochs", "1"},
                               {"lr", "1e-3"},        {"batch", "4"}};
   snprintf(text, sizeof text, "%s:%s", model, options_of(model));
-  directory_remove(pretraining);
-  directory_remove(training);
+  assert_int_equal(directory_remove(pretraining), 0);
+  assert_int_equal(directory_remove(training), 0);
   OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
 }
 
@@ -222,7 +222,7 @@ int main(void) {
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(floating);
   unlink(int8);
-  directory_remove(pretraining);
-  directory_remove(training);
+  assert_int_equal(directory_remove(pretraining), 0);
+  assert_int_equal(directory_remove(training), 0);
   return failed;
 }

@@ -346,7 +346,7 @@ static void train(const char *model, const char *init, const char *quantize, con
                               {"data", "synthetic"}, {"validation", "0"}, {"data_options", data}, {"augment", "none"},
                               {"precision", "fp32"}, {"epochs", "1"},     {"lr", "1e-3"},         {"batch", "4"},
                               {"log_steps", "1"},    {"threads", "1"}};
-  directory_remove(out);
+  assert_int_equal(directory_remove(out), 0);
   OK(rt_train(settings, sizeof settings / sizeof *settings, NULL, NULL, &report));
 }
 
@@ -388,7 +388,7 @@ int main(void) {
   assert_non_null(mkdtemp(first));
   assert_non_null(mkdtemp(second));
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  directory_remove(first);
-  directory_remove(second);
+  assert_int_equal(directory_remove(first), 0);
+  assert_int_equal(directory_remove(second), 0);
   return failed;
 }
