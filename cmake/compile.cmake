@@ -25,6 +25,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(RETORT_ISA_avx512 -march=x86-64-v4)
   set(RETORT_ISA_avx512vnni -march=x86-64-v4 -mavx512vnni)
   set(RETORT_ISA_avx512bf16 -march=x86-64-v4 -mavx512bf16 -mavx512vnni)
+  set(RETORT_AMX -march=x86-64-v4 -mamx-tile -mamx-bf16)
 endif()
 
 add_library(retort_flags INTERFACE)

@@ -1,13 +1,7 @@
 /* Convolutions and their gradients by oneDNN, channels last, or blocked in between where that is faster. */
-#include "kernel/dnn.h"
-#include "kernel/dnn_program.h"
+#include "kernel/dnn_conv.h"
 
-typedef struct conv {
-  rt_dtype dtype;
-  dnn_shape x, w, y; /* x, y: channels last; w: OIHW, or GOIHW where there are groups */
-  dnnl_dims_t stride, dilation, padding;
-  bool blocked;
-} conv;
+#include "kernel/dnn.h"
 
 /* Images of 4×4 or less leave oneDNN's channels-last kernels too few pixels a row: with many channels its blocked ones
  * are faster even with the reorders (in 0.8 to 0.98 of the time at 4×4, 0.62 to 0.86 at 2×2; in 0.55 on other CPUs),
@@ -19,9 +13,8 @@ static bool blocked_wins(const rt_conv2d_attr *a, const rt_type *w, const rt_typ
          w->dim[1] >= CHANNELS && y->dim[0] >= IMAGES;
 }
 
-static conv conv_of(const rt_site *site, const rt_type *x, const rt_type *w, const rt_type *y) {
-  const rt_conv2d_attr *a = site->attr;
-  conv c = {.dtype = x->dtype};
+dnn_conv dnn_conv_of(const rt_conv2d_attr *a, const rt_type *x, const rt_type *w, const rt_type *y) {
+  dnn_conv c = {.dtype = x->dtype};
   c.x = dnn_channels_last(x);
   c.w = dnn_grouped(w, a->groups);
   c.y = dnn_channels_last(y);
@@ -33,12 +26,12 @@ static conv conv_of(const rt_site *site, const rt_type *x, const rt_type *w, con
   return c;
 }
 
-static const_dnnl_memory_desc_t image(dnn_program *p, const conv *c, dnn_shape shape) {
+static const_dnnl_memory_desc_t image(dnn_program *p, const dnn_conv *c, dnn_shape shape) {
   return c->blocked ? dnn_md_any(p, c->dtype, shape) : dnn_md(p, c->dtype, shape);
 }
 
-static dnnl_primitive_desc_t forward(dnn_program *p, const conv *c, const_dnnl_memory_desc_t bias,
-                                     dnnl_primitive_attr_t attr) {
+dnnl_primitive_desc_t dnn_conv_forward(dnn_program *p, const dnn_conv *c, const_dnnl_memory_desc_t bias,
+                                       dnnl_primitive_attr_t attr) {
   const_dnnl_memory_desc_t x = image(p, c, c->x), w = dnn_md_any(p, c->dtype, c->w), y = image(p, c, c->y);
   dnnl_primitive_desc_t pd = NULL;
   if (dnn_failed(p)) return NULL;
@@ -50,9 +43,9 @@ static dnnl_primitive_desc_t forward(dnn_program *p, const conv *c, const_dnnl_m
   return dnn_keep(p, pd);
 }
 
-static dnnl_primitive_desc_t backward_data(dnn_program *p, const conv *c) {
+dnnl_primitive_desc_t dnn_conv_backward_data(dnn_program *p, const dnn_conv *c) {
   dnnl_primitive_attr_t attr = dnn_attr(p, false, false);
-  dnnl_primitive_desc_t hint = forward(p, c, NULL, attr), pd = NULL;
+  dnnl_primitive_desc_t hint = dnn_conv_forward(p, c, NULL, attr), pd = NULL;
   const_dnnl_memory_desc_t dx = image(p, c, c->x), w = dnn_md_any(p, c->dtype, c->w), dy = image(p, c, c->y);
   if (dnn_failed(p)) return NULL;
   dnn_check(p,
@@ -63,9 +56,9 @@ static dnnl_primitive_desc_t backward_data(dnn_program *p, const conv *c) {
   return dnn_keep(p, pd);
 }
 
-static dnnl_primitive_desc_t backward_weight(dnn_program *p, const conv *c, const_dnnl_memory_desc_t dbias) {
+dnnl_primitive_desc_t dnn_conv_backward_weight(dnn_program *p, const dnn_conv *c, const_dnnl_memory_desc_t dbias) {
   dnnl_primitive_attr_t attr = dnn_attr(p, false, false);
-  dnnl_primitive_desc_t hint = forward(p, c, dbias, attr), pd = NULL;
+  dnnl_primitive_desc_t hint = dnn_conv_forward(p, c, dbias, attr), pd = NULL;
   const_dnnl_memory_desc_t x = image(p, c, c->x), dw = dnn_md_any(p, RT_F32, c->w), dy = image(p, c, c->y);
   if (dnn_failed(p)) return NULL;
   dnn_check(p,
@@ -92,12 +85,12 @@ static bool accepts_forward(const rt_site *site) {
 static rt_status prepare_forward(rt_site *site) {
   const rt_conv2d_attr *a = site->attr;
   const rt_type *x_type = site->in[0], *bias_type = dnn_optional(site, 2), *residual = dnn_optional(site, 3);
-  conv c = conv_of(site, x_type, site->in[1], site->out);
+  dnn_conv c = dnn_conv_of(a, x_type, site->in[1], site->out);
   c.blocked = blocked_wins(a, site->in[1], site->out);
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
   const_dnnl_memory_desc_t bias = bias_type ? dnn_md(p, RT_F32, dnn_row_major(bias_type)) : NULL;
-  dnnl_primitive_desc_t pd = forward(p, &c, bias, dnn_attr(p, residual, a->activation == RT_ACTIVATION_RELU));
+  dnnl_primitive_desc_t pd = dnn_conv_forward(p, &c, bias, dnn_attr(p, residual, a->activation == RT_ACTIVATION_RELU));
   int x = dnn_input(p, 0, dnn_md(p, c.dtype, dnn_shape_of(x_type)));
   int out = dnn_output(p, 0, dnn_md(p, c.dtype, dnn_shape_of(site->out)));
   int y = dnn_staged(p, out, dnn_wanted(p, pd, dnnl_query_dst_md));
@@ -120,11 +113,11 @@ static bool accepts_backward_data(const rt_site *site) {
 
 static rt_status prepare_backward_data(rt_site *site) {
   const rt_type *dy_type = site->in[0], *dx_type = site->out;
-  conv c = conv_of(site, dx_type, site->in[1], dy_type);
+  dnn_conv c = dnn_conv_of(site->attr, dx_type, site->in[1], dy_type);
   c.blocked = blocked_wins(site->attr, site->in[1], dy_type);
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
-  dnnl_primitive_desc_t pd = backward_data(p, &c);
+  dnnl_primitive_desc_t pd = dnn_conv_backward_data(p, &c);
   int dy = dnn_input(p, 0, dnn_md(p, c.dtype, dnn_shape_of(dy_type)));
   int out = dnn_output(p, 0, dnn_md(p, c.dtype, dnn_shape_of(dx_type)));
   int dx = dnn_staged(p, out, dnn_wanted(p, pd, dnnl_query_diff_src_md));
@@ -144,11 +137,11 @@ static bool accepts_backward_weight(const rt_site *site) {
 
 static rt_status prepare_backward_weight(rt_site *site) {
   const rt_type *dy_type = site->in[0], *x_type = site->in[1], *dw_type = &site->out[0];
-  conv c = conv_of(site, x_type, dw_type, dy_type);
+  dnn_conv c = dnn_conv_of(site->attr, x_type, dw_type, dy_type);
   dnn_program *p = dnn_program_new();
   if (!p) return RT_E_MEMORY;
   const_dnnl_memory_desc_t dbias = site->n_out > 1 ? dnn_md(p, RT_F32, dnn_row_major(&site->out[1])) : NULL;
-  dnnl_primitive_desc_t pd = backward_weight(p, &c, dbias);
+  dnnl_primitive_desc_t pd = dnn_conv_backward_weight(p, &c, dbias);
   int dy = dnn_input(p, 0, dnn_md(p, c.dtype, dnn_shape_of(dy_type)));
   int x = dnn_input(p, 1, dnn_md(p, c.dtype, dnn_shape_of(x_type)));
   int out = dnn_output(p, 0, dnn_md(p, RT_F32, c.w));

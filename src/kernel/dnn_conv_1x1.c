@@ -36,6 +36,8 @@ static bool is_product(const rt_conv2d_attr *a, const rt_type *x, const rt_type 
 
 static bool is_strided(const rt_conv2d_attr *a) { return a->stride[0] > 1 || a->stride[1] > 1; }
 
+static int64_t pixels_per_image(const rt_type *y) { return y->dim[2] * y->dim[3]; }
+
 static const_dnnl_memory_desc_t matrix(dnn_program *p, const pixels *c, int64_t channels) {
   return dnn_md(p, c->dtype, dnn_matrix(c->rows, channels));
 }
@@ -48,7 +50,8 @@ static int gathered(dnn_program *p, const pixels *c, int i) {
 
 static bool accepts_forward(const rt_site *site) {
   const rt_type *bias = dnn_optional(site, 2), *residual = dnn_optional(site, 3);
-  return is_product(site->attr, site->in[0], site->in[1], site->out) && is_strided(site->attr) &&
+  bool pays = dnn_isa() == RT_ISA_AMX ? pixels_per_image(site->out) <= 36 : is_strided(site->attr);
+  return pays && is_product(site->attr, site->in[0], site->in[1], site->out) &&
          site->in[1]->dtype == site->in[0]->dtype && (!bias || bias->dtype == RT_F32) &&
          (!residual || (residual->dtype == site->out->dtype && dnn_is_channels_last(residual)));
 }
@@ -72,7 +75,9 @@ static rt_status prepare_forward(rt_site *site) {
 }
 
 static bool accepts_backward_data(const rt_site *site) {
-  return is_product(site->attr, site->out, site->in[1], site->in[0]) && is_strided(site->attr) &&
+  bool pays = is_strided(site->attr) || (dnn_isa() == RT_ISA_AMX && pixels_per_image(site->in[0]) <= 16 &&
+                                         rt_type_elements(site->in[1]) >= 1 << 20);
+  return pays && is_product(site->attr, site->out, site->in[1], site->in[0]) &&
          site->in[1]->dtype == site->in[0]->dtype;
 }
 

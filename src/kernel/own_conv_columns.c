@@ -31,8 +31,8 @@ static shape shape_of(const rt_site *site) {
 static bool pays(const rt_conv2d_attr *a, const shape *s) {
   rt_isa isa = rt_cpu_get()->isa;
   bool strided = a->stride[0] > 1 || a->stride[1] > 1;
-  return isa >= RT_ISA_AVX2 && isa < RT_ISA_AMX && s->kh * s->kw > 1 && s->i >= (isa == RT_ISA_AVX2 ? 64 : 128) &&
-         s->o >= 128 && s->n * s->oh * s->ow >= 256 && (strided || (s->oh * s->ow <= 16 && s->i >= 256));
+  return isa >= RT_ISA_AVX2 && s->kh * s->kw > 1 && s->i >= (isa == RT_ISA_AVX2 ? 64 : 128) && s->o >= 128 &&
+         s->n * s->oh * s->ow >= 256 && (strided || (s->oh * s->ow <= 16 && s->i >= 256));
 }
 
 static bool accepts(const rt_site *site) {

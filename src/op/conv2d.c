@@ -342,6 +342,8 @@ static const char *const cases[] = {
     "x[9,26,2,1]! x[130,26,3,3]! ; padding=1",
     "x[2,24,9,7]! x[70,24,3,3]! f[70]! x[2,70,5,4]! ; stride=2 padding=1 activation=relu",
     "x[3,41,8,10]! x[25,41,3,3]! ; stride=2 padding=0,2",
+    "x[6,20,3,4]! x[24,20,3,3]! f[24]! x[6,24,3,4]! ; padding=1 activation=relu",
+    "x[6,20,3,4]! x[24,20,3,5]! ; padding=1,4 dilation=1,2",
     NULL,
 };
 
@@ -397,6 +399,8 @@ static const char *const cases_data[] = {
     "x[1,25,9,6] x[25,41,3,3] x[1,41,9,6] ; padding=1",
     "x[3,24,7,10] x[24,32,3,3] x[3,32,5,8] ; padding=2",
     "x[2,33,4,7] x[33,48,3,3] x[2,48,6,7] ; padding=0,1",
+    "x[6,24,3,4] x[24,20,3,5] x[6,20,3,4] ; padding=1,4 dilation=1,2",
+    "x[8,24,4,4] x[24,20,3,3] x[8,20,8,8] ; stride=2 padding=1",
     NULL,
 };
 
@@ -421,6 +425,12 @@ static const char *const cases_weight[] = {
     "x[3,24,7,10] x[3,32,5,8] x[24,32,3,3] ; padding=2",
     "x[2,33,4,7] x[2,48,6,7] x[33,48,3,3] ; padding=0,1",
     "x[40,64,9,9] x[40,130,9,9] x[64,130,3,3] ; padding=1",
+    "x[1,48,46,50] x[1,64,46,50] x[48,64,3,3] f[48] ; padding=1",
+    "x[1,40,46,50] x[1,64,92,99] x[40,64,3,3] ; stride=2 padding=1",
+    "x[3,48,7,6] x[3,64,9,8] x[48,64,3,3] ; padding=1 dilation=2",
+    "x[5,48,3,4] x[5,64,9,10] x[48,64,5,3] ; stride=3 padding=1",
+    "x[3,70,5,4] x[3,64,10,8] x[70,64,1,1] f[70] ; stride=2",
+    "x[16,24,4,3] x[16,30,4,3] x[24,30,3,3] f[24] ; padding=1",
     NULL,
 };
 
