@@ -1,7 +1,9 @@
-"""A distillation run beside the same in PyTorch: the same batches in the same order, teacher, student's first weights, in fp32.
+"""A distillation run in fp32 beside the same in PyTorch's float64: the same batches in the same order, teacher, student's first weights.
 
-At learning rate 0.01 the total losses follow each other: within 1e-3 over 20 steps, 1e-2 over 50.
+At learning rate 0.01 the total losses follow each other: within 1e-3 over 20 steps, 1e-2 over 50, or as near as PyTorch's own fp32, where rounding
+alone (a relu that is just above zero, or not) takes that farther.
 """
+import copy
 import ctypes as C
 import json
 import os
@@ -96,10 +98,12 @@ def total(student, teacher, x, y, hint):
     return 0.1 * cross_entropy(s, y) + 0.9 * kd + hint * mse_loss(fs, ft)
 
 
-def theirs(start, teacher, data, hint):
-    student = torch_models.make("resnet8", CLASSES)
+def theirs(start, teacher, data, hint, dtype):
+    student = torch_models.make("resnet8", CLASSES).to(dtype)
     student.load_state_dict(start)
     student.train()
+    teacher = copy.deepcopy(teacher).to(dtype)
+    data = [(x.to(dtype), y) for x, y in data]
     sgd = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     losses = []
     for x, y in data:
@@ -211,11 +215,13 @@ def main():
         for name, steps, hint, losses in (("kd", STEPS, 0, base), ("hint", 20, 0.5, base + " hint:weight=0.5,layers=layer2")):
             epochs = -(-steps // (IMAGES // BATCH))
             a = np.array(ours(work, name, epochs, *(f for term in losses.split() for f in ("--loss", term))))[:steps]
-            b = np.array(theirs(start, teacher, data[:steps], hint))
-            apart = np.abs(a - b) / np.abs(b)
+            b, rounded = (np.array(theirs(start, teacher, data[:steps], hint, dtype)) for dtype in (torch.float64, torch.float32))
+            apart, rounding = np.abs(a - b) / np.abs(b), np.abs(rounded - b) / np.abs(b)
             expect(len(a) == steps, f"{name}: {steps} steps")
-            expect(apart[:20].max() < 1e-3, f"{name}: 20 steps within {apart[:20].max():.1e} of PyTorch's (1e-3)")
-            expect(apart.max() < 1e-2, f"{name}: {steps} steps within {apart.max():.1e} (1e-2); loss {b[0]:.3f} to {b[-1]:.3f}")
+            for n, most in ((20, 1e-3), (steps, 1e-2)):
+                found, own = apart[:n].max(), rounding[:n].max()
+                expect(found < max(most, own), f"{name}: {n} steps within {found:.1e} of PyTorch's float64 ({most:.0e}; its fp32: {own:.1e}); "
+                                               f"loss {b[0]:.3f} to {b[n - 1]:.3f}")
         mutual(work, data)
         outputs_of_the_page(work)
     print(f"{len(failures)} failed")
