@@ -1,4 +1,4 @@
-/* y = f(x) and dx = dy f'(s), flat, and casts between f32 and bf16. */
+/* y = f(x) and dx = dy f'(s), flat, and casts: between f32 and bf16, and of levels. */
 #include "kernel/own.h"
 
 typedef void forward_loop(const float *x, float *y, int64_t n, float alpha);
@@ -101,6 +101,24 @@ static rt_status run_cast(const rt_kernel_call *call) {
   return RT_OK;
 }
 
+/* Levels as what they are: the grid of step 1. */
+static void convert_levels(void *p, int64_t begin, int64_t end) {
+  const job *j = p;
+  j->simd->dequantize((const uint8_t *)j->in[0] + begin, (float *)j->out + begin, end - begin, 1, 0);
+}
+
+static rt_status run_cast_levels(const rt_kernel_call *call) {
+  job j = {.simd = rt_simd_get(), .in = {own_in(call, 0)}, .out = call->out->data};
+  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, convert_levels, &j);
+  return RT_OK;
+}
+
+static bool accepts_cast_levels(const rt_site *site) {
+  rt_type as_out = *site->in[0];
+  as_out.dtype = RT_F32;
+  return site->in[0]->dtype == RT_U8 && site->out->dtype == RT_F32 && own_alike(&as_out, site->out);
+}
+
 static bool accepts_cast(const rt_site *site) {
   rt_type as_out = *site->in[0];
   as_out.dtype = site->out->dtype;
@@ -109,3 +127,5 @@ static bool accepts_cast(const rt_site *site) {
 }
 
 const rt_kernel rt_kernel_cast = {"own_cast", RT_OP(cast), accepts_cast, NULL, run_cast, NULL};
+const rt_kernel rt_kernel_cast_levels = {"own_cast_levels", RT_OP(cast), accepts_cast_levels, NULL,
+                                         run_cast_levels,   NULL};

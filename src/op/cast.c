@@ -24,11 +24,24 @@ static rt_status reference(const rt_call *c) {
   return RT_OK;
 }
 
-static const char *const cases[] = {
-    "x[2,3,7,5] ; dtype=f64", "x[] ; dtype=f64",        "x[33]! ; dtype=f32",    "x[2,3,7,5]! ; dtype=bf16",
-    "x[1,5]! ; dtype=f16",    "x[3,7]<9! ; dtype=s64",  "x[3,7]<9! ; dtype=s32", "x[33]! ; dtype=s8",
-    "x[33]<300! ; dtype=u8",  "x[33]<9! ; dtype=bool",  "s64[7]<99 ; dtype=f32", "s32[7]<99 ; dtype=bf16",
-    "bool[7]<2 ; dtype=f32",  "u8[2,3]<256 ; dtype=s8", "f[33]! ; dtype=bf16",   NULL};
+static const char *const cases[] = {"x[2,3,7,5] ; dtype=f64",
+                                    "x[] ; dtype=f64",
+                                    "x[33]! ; dtype=f32",
+                                    "x[2,3,7,5]! ; dtype=bf16",
+                                    "x[1,5]! ; dtype=f16",
+                                    "x[3,7]<9! ; dtype=s64",
+                                    "x[3,7]<9! ; dtype=s32",
+                                    "x[33]! ; dtype=s8",
+                                    "x[33]<300! ; dtype=u8",
+                                    "x[33]<9! ; dtype=bool",
+                                    "s64[7]<99 ; dtype=f32",
+                                    "s32[7]<99 ; dtype=bf16",
+                                    "bool[7]<2 ; dtype=f32",
+                                    "u8[2,3]<256 ; dtype=s8",
+                                    "f[33]! ; dtype=bf16",
+                                    "u8[2,5,7,3]<256 ; dtype=f32",
+                                    "u8[3,40,20,21]<256 ; dtype=f32",
+                                    NULL};
 static const char *const errors[] = {"x[3] ; dtype=f8 => expected one of", "x[3] ; => dtype must be given", NULL};
 
 const rt_op rt_op_row_cast = {
