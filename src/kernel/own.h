@@ -8,6 +8,8 @@
 
 enum { OWN_GRAIN = 1 << 14 }; /* elements that are worth a thread */
 
+static inline int64_t own_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
 static inline bool own_dtype(rt_dtype dtype) { return dtype == RT_F32 || dtype == RT_BF16; }
 
 static inline void *own_at(const void *data, rt_dtype dtype, int64_t i) {

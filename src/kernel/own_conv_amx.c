@@ -47,7 +47,6 @@ static axis axis_of(int64_t in, int64_t out, int64_t taps, int64_t stride, int64
 
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smallest(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 static tiled tiled_of(const rt_site *site) {
   enum { LEAST = 128, MOST = 1024 }; /* k of a block */
@@ -65,8 +64,8 @@ static tiled tiled_of(const rt_site *site) {
     widest = largest(widest, c->n[t]);
   }
   g.pitch = largest(widest, c->out + g.overhang);
-  g.out_up = up(g.out, AMX_SIDE);
-  g.in_up = up(g.in, AMX_SIDE);
+  g.out_up = own_up(g.out, AMX_SIDE);
+  g.in_up = own_up(g.in, AMX_SIDE);
   int64_t most = rt_cpu_get()->l2 * 5 / 8 / (2 * (g.out_up + g.in_up));
   most = most < LEAST ? LEAST : most > MOST ? MOST : most;
   int64_t rows = g.rows.out + g.rows.most_q;
@@ -74,13 +73,13 @@ static tiled tiled_of(const rt_site *site) {
   g.group = largest(1, smallest(most / (g.rows.out * g.pitch), (g.images + g.slots - 1) / g.slots));
   g.row = g.group * g.pitch;
   g.band = g.group == 1 && rows * g.row > 2 * most ? largest(1 + g.rows.most_q, most / g.row) : rows;
-  g.lead = up(g.overhang, AMX_SIDE);
-  g.a_row = g.lead + up((g.band + g.rows.most_q) * g.row, AMX_SIDE) + up(g.overhang, AMX_SIDE) + AMX_SIDE;
+  g.lead = own_up(g.overhang, AMX_SIDE);
+  g.a_row = g.lead + own_up((g.band + g.rows.most_q) * g.row, AMX_SIDE) + own_up(g.overhang, AMX_SIDE) + AMX_SIDE;
   if (g.a_row / AMX_SIDE % 2 == 0) g.a_row += AMX_SIDE; /* an odd number of cache lines: rows don't collide */
-  g.b_panel = up(g.band * g.row, AMX_SIDE) * AMX_SIDE;
+  g.b_panel = own_up(g.band * g.row, AMX_SIDE) * AMX_SIDE;
   g.sum_floats = g.rows.taps * c->taps * g.out_up * g.in_up;
   int64_t elements = g.out_up * g.a_row + g.in_up / AMX_SIDE * g.b_panel + largest(g.out_up, g.in_up);
-  g.slot_bytes = up(elements * 2, 64) + g.sum_floats * 4;
+  g.slot_bytes = own_up(elements * 2, 64) + g.sum_floats * 4;
   return g;
 }
 
@@ -136,7 +135,7 @@ static void pixels(const block *b, const view *v, int64_t k, const uint16_t *zer
 static void turn_dy(const job *j, const block *b, int64_t begin, int64_t rows, const slot *s) {
   const tiled *g = b->g;
   const view v = {j->dy, g->out, g->rows.out, g->columns.out, begin - g->rows.most_q, 1, 0, 1, g->columns.out};
-  int64_t n = up((rows + g->rows.most_q) * g->row, AMX_SIDE), end = g->lead + n;
+  int64_t n = own_up((rows + g->rows.most_q) * g->row, AMX_SIDE), end = g->lead + n;
   const uint16_t *pixel[2][AMX_SIDE];
   for (int64_t o = 0; o < g->out_up; o++) {
     memset(s->a + o * g->a_row, 0, (size_t)g->lead * sizeof *s->a);

@@ -89,43 +89,26 @@ PAIR(abs)
 
 static void convert(void *p, int64_t begin, int64_t end) {
   const job *j = p;
-  if (j->dtype == RT_F32)
+  if (j->dtype == RT_U8) /* levels as what they are: the grid of step 1 */
+    j->simd->dequantize((const uint8_t *)j->in[0] + begin, (float *)j->out + begin, end - begin, 1, 0);
+  else if (j->dtype == RT_BF16)
     j->simd->widen((const uint16_t *)j->in[0] + begin, (float *)j->out + begin, end - begin);
   else
     j->simd->narrow((const float *)j->in[0] + begin, (uint16_t *)j->out + begin, end - begin);
 }
 
 static rt_status run_cast(const rt_kernel_call *call) {
-  job j = {.simd = rt_simd_get(), .dtype = call->out->dtype, .in = {own_in(call, 0)}, .out = call->out->data};
+  job j = {.simd = rt_simd_get(), .dtype = call->in[0]->dtype, .in = {own_in(call, 0)}, .out = call->out->data};
   rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, convert, &j);
   return RT_OK;
-}
-
-/* Levels as what they are: the grid of step 1. */
-static void convert_levels(void *p, int64_t begin, int64_t end) {
-  const job *j = p;
-  j->simd->dequantize((const uint8_t *)j->in[0] + begin, (float *)j->out + begin, end - begin, 1, 0);
-}
-
-static rt_status run_cast_levels(const rt_kernel_call *call) {
-  job j = {.simd = rt_simd_get(), .in = {own_in(call, 0)}, .out = call->out->data};
-  rt_parallel_for(rt_tensor_elements(call->out), OWN_GRAIN, convert_levels, &j);
-  return RT_OK;
-}
-
-static bool accepts_cast_levels(const rt_site *site) {
-  rt_type as_out = *site->in[0];
-  as_out.dtype = RT_F32;
-  return site->in[0]->dtype == RT_U8 && site->out->dtype == RT_F32 && own_alike(&as_out, site->out);
 }
 
 static bool accepts_cast(const rt_site *site) {
   rt_type as_out = *site->in[0];
   as_out.dtype = site->out->dtype;
-  return own_dtype(site->in[0]->dtype) && own_dtype(site->out->dtype) && site->in[0]->dtype != site->out->dtype &&
-         own_alike(&as_out, site->out);
+  rt_dtype from = site->in[0]->dtype, to = site->out->dtype;
+  bool floats = own_dtype(from) && own_dtype(to) && from != to;
+  return (floats || (from == RT_U8 && to == RT_F32)) && own_alike(&as_out, site->out);
 }
 
 const rt_kernel rt_kernel_cast = {"own_cast", RT_OP(cast), accepts_cast, NULL, run_cast, NULL};
-const rt_kernel rt_kernel_cast_levels = {"own_cast_levels", RT_OP(cast), accepts_cast_levels, NULL,
-                                         run_cast_levels,   NULL};

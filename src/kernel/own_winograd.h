@@ -7,7 +7,6 @@
 
 enum { OWN_MOST_SIDE = 6 };
 
-static inline int64_t own_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static inline int64_t own_parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
 
 typedef enum own_direction { OWN_FORWARD, OWN_BY_DATA, OWN_BY_WEIGHT } own_direction;

@@ -1,7 +1,7 @@
 """A distillation run in fp32 beside the same in PyTorch's float64: the same batches in the same order, teacher, student's first weights.
 
-At learning rate 0.01 the total losses follow each other: within 1e-3 over 20 steps, 1e-2 over 50, or as near as PyTorch's own fp32, where rounding
-alone (a relu that is just above zero, or not) takes that farther.
+At learning rate 0.01 the total losses follow each other: within 1e-3 over 20 steps, 1e-2 over 50. PyTorch's own fp32 may be farther away than
+that: rounding decides whether a relu is just above zero.
 """
 import copy
 import ctypes as C
@@ -215,13 +215,12 @@ def main():
         for name, steps, hint, losses in (("kd", STEPS, 0, base), ("hint", 20, 0.5, base + " hint:weight=0.5,layers=layer2")):
             epochs = -(-steps // (IMAGES // BATCH))
             a = np.array(ours(work, name, epochs, *(f for term in losses.split() for f in ("--loss", term))))[:steps]
-            b, rounded = (np.array(theirs(start, teacher, data[:steps], hint, dtype)) for dtype in (torch.float64, torch.float32))
-            apart, rounding = np.abs(a - b) / np.abs(b), np.abs(rounded - b) / np.abs(b)
+            b = np.array(theirs(start, teacher, data[:steps], hint, torch.float64))
+            apart = np.abs(a - b) / np.abs(b)
             expect(len(a) == steps, f"{name}: {steps} steps")
             for n, most in ((20, 1e-3), (steps, 1e-2)):
-                found, own = apart[:n].max(), rounding[:n].max()
-                expect(found < max(most, own), f"{name}: {n} steps within {found:.1e} of PyTorch's float64 ({most:.0e}; its fp32: {own:.1e}); "
-                                               f"loss {b[0]:.3f} to {b[n - 1]:.3f}")
+                found = apart[:n].max()
+                expect(found < most, f"{name}: {n} steps within {found:.1e} of PyTorch's float64 ({most:.0e}); loss {b[0]:.3f} to {b[n - 1]:.3f}")
         mutual(work, data)
         outputs_of_the_page(work)
     print(f"{len(failures)} failed")
