@@ -98,12 +98,12 @@ def total(student, teacher, x, y, hint):
     return 0.1 * cross_entropy(s, y) + 0.9 * kd + hint * mse_loss(fs, ft)
 
 
-def theirs(start, teacher, data, hint, dtype):
-    student = torch_models.make("resnet8", CLASSES).to(dtype)
+def theirs(start, teacher, data, hint):
+    student = torch_models.make("resnet8", CLASSES).double()
     student.load_state_dict(start)
     student.train()
-    teacher = copy.deepcopy(teacher).to(dtype)
-    data = [(x.to(dtype), y) for x, y in data]
+    teacher = copy.deepcopy(teacher).double()
+    data = [(x.double(), y) for x, y in data]
     sgd = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     losses = []
     for x, y in data:
@@ -215,7 +215,7 @@ def main():
         for name, steps, hint, losses in (("kd", STEPS, 0, base), ("hint", 20, 0.5, base + " hint:weight=0.5,layers=layer2")):
             epochs = -(-steps // (IMAGES // BATCH))
             a = np.array(ours(work, name, epochs, *(f for term in losses.split() for f in ("--loss", term))))[:steps]
-            b = np.array(theirs(start, teacher, data[:steps], hint, torch.float64))
+            b = np.array(theirs(start, teacher, data[:steps], hint))
             apart = np.abs(a - b) / np.abs(b)
             expect(len(a) == steps, f"{name}: {steps} steps")
             for n, most in ((20, 1e-3), (steps, 1e-2)):
